@@ -1,0 +1,30 @@
+"""What every test may use: where the real data lies, and a home of its own for each run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _shared_folder() -> Path:
+    data = os.environ.get("MAMBASEG_DATA")
+    return Path(data).parent if data else ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with reference vectors, checkpoints and real images; tests skip in words where it is absent."""
+    folder = _shared_folder()
+    if not folder.is_dir():
+        pytest.skip("the shared folder with reference vectors and real images is not on this machine (set MAMBASEG_DATA)")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or writes the person's own models."""
+    monkeypatch.setenv("MAMBASEG_HOME", str(tmp_path / "mambaseg-home"))

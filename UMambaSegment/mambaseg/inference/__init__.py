@@ -1,0 +1,1 @@
+"""From volumes to labels: preprocessing, tiles, prediction, export, forecast."""

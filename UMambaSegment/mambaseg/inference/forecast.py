@@ -1,0 +1,188 @@
+"""What a run will need, said before it begins."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from mambaseg import networks, scan
+from mambaseg.devices import choose_device, choose_precision, device_title
+from mambaseg.inference.activations import activation_bytes
+from mambaseg.inference.export import SLAB_VOXELS
+from mambaseg.inference.pipeline import allowed_mirror_axes, chosen_folds
+from mambaseg.inference.predict import TilePlan, mirror_combinations, plan_tiles
+from mambaseg.inference.preprocess import Frame, make_frame
+from mambaseg.inference.strategy import placements
+from mambaseg.memory import MemoryProbe, SystemMemory
+from mambaseg.models.model import Model
+from mambaseg.models.spec import ModelSpec
+from mambaseg.options import Options
+from mambaseg.volume import Volume
+
+_FLOAT = 4
+_GIGA = 1e9
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run will need and where it will fit.
+
+    Attributes
+    ----------
+    device
+        The device's name for torch, and `device_title` for a person.
+    host_bytes, device_bytes
+        Memory the run takes on top of what the process holds now; ``device_bytes`` is None on the CPU.
+    host_free, device_free
+        What is free now; ``device_free`` is None where the system does not tell.
+    seconds
+        Estimated time, from a short measurement on this device.
+    tiles
+        Passes of the network, mirrors and folds included.
+    fits
+        Whether the first placement fits into what is free.
+    plan
+        Sentences: where the run begins, and what it will do if memory is short.
+    """
+
+    device: str
+    device_title: str
+    host_bytes: int
+    device_bytes: int | None
+    host_free: int
+    device_free: int | None
+    seconds: float
+    tiles: int
+    fits: bool
+    plan: tuple[str, ...]
+
+    def sentence(self) -> str:
+        """One line for a person, such as "needs about 3.1 of 8.0 GB, about 40 s on this device"."""
+        need, free = self.host_bytes, self.host_free
+        if self.device_bytes is not None and self.device_free is not None:
+            need, free = self.device_bytes, self.device_free
+        return (
+            f"Needs about {need / _GIGA:.1f} of {free / _GIGA:.1f} GB free, "
+            f"about {_duration(self.seconds)} on {self.device_title}."
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for a report."""
+        return {**asdict(self), "plan": list(self.plan), "sentence": self.sentence()}
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min"
+
+
+def _voxels(shape: Sequence[int]) -> int:
+    count = 1
+    for size in shape:
+        count *= size
+    return count
+
+
+def _host_peak(frame: Frame, tiles: TilePlan, spec: ModelSpec, activations: int, maps: int, here: bool) -> int:
+    """Largest sum of what the three stages hold in the computer's memory."""
+    channels = len(spec.channels)
+    crop, window = _voxels(frame.there.old), _voxels(tiles.window_shape)
+    image = channels * window * _FLOAT
+    weights = spec.network.num_classes * window * _FLOAT + window * _FLOAT
+    prepare = channels * crop * _FLOAT + image + (0 if frame.there.is_identity else 2 * crop * _FLOAT)
+    network = 2 * image + weights + (activations if here else 0)
+    slab = min(SLAB_VOXELS, _voxels(frame.back.new)) * (5 * _FLOAT + 8)
+    labels = 2 * _voxels(frame.full) * (1 if max((la.value for la in spec.labels), default=0) <= 255 else 2)
+    export = weights + slab + labels + 2 * maps * _voxels(frame.full) * _FLOAT
+    return max(prepare, network, export)
+
+
+@lru_cache(maxsize=8)
+def _speed(device: str) -> tuple[float, float]:
+    """(multiply-accumulates a second in convolutions, scan steps a second), measured in a fraction of a second."""
+    place = torch.device(device)
+    convolution = torch.nn.Conv3d(32, 32, 3, padding=1).to(place).eval()
+    image = torch.randn(1, 32, 24, 32, 32, device=place)
+    u = torch.randn(1, 64, 4096, device=place)
+    rates = -torch.rand(64, 16, device=place)
+    state = torch.randn(1, 16, 4096, device=place)
+
+    def clock(run: Any) -> float:
+        best = float("inf")
+        for _ in range(3):
+            began = time.perf_counter()
+            run()
+            if place.type == "cuda":
+                torch.cuda.synchronize(place)
+            best = min(best, time.perf_counter() - began)
+        return best
+
+    with torch.inference_mode():
+        conv = clock(lambda: convolution(image))
+        scanned = clock(lambda: scan.selective_scan(u, u, rates, state, state, delta_softplus=True))
+    macs = 32 * 32 * 27 * 24 * 32 * 32
+    return macs / conv, networks.counting.scan_operations((1, 64, 4096), 16, skip=False, gate=False) / scanned
+
+
+def make_forecast(
+    volumes: Sequence[Volume], model: Model, options: Options, memory: MemoryProbe | None = None
+) -> Forecast:
+    """Work out memory and time of a run.
+
+    Parameters
+    ----------
+    volumes, model, options
+        As for a run.
+    memory
+        Where free memory is asked for; the system if None.
+
+    Raises
+    ------
+    InputError, OptionError, ModelError, ResourceError
+        As the run itself would.
+    """
+    probe = memory or SystemMemory()
+    spec = model.spec
+    device = choose_device(options.device)
+    frame = make_frame(volumes, spec, options.roi)
+    folds = chosen_folds(model, options)
+    title, free = device_title(device), probe.host_free()
+    if any(w.stop <= w.start for w in frame.wanted):
+        plan = ("The region holds nothing but zero voxels, so nothing will run.",)
+        return Forecast(str(device), title, 0, None, free, None, 0.0, 0, True, plan)
+    tiles = plan_tiles(frame, spec.patch_size, options.tile_step)
+    architecture = dict(spec.network.architecture)
+    network = networks.build(
+        spec.network.name,
+        spatial_dims=spec.network.spatial_dims,
+        in_channels=spec.network.in_channels,
+        num_classes=spec.network.num_classes,
+        **architecture,
+    )
+    shape = (1, spec.network.in_channels, *spec.patch_size)
+    parameters = networks.count_parameters(network) * _FLOAT
+    half = choose_precision(options.precision, device) is not None
+    activations = activation_bytes(network, shape) // (2 if half else 1) + parameters
+    on_host = device.type != "cuda"
+    maps = 0 if not options.probabilities else len(options.structures or spec.labels)
+    host = _host_peak(frame, tiles, spec, activations, maps, on_host)
+    window = _voxels(tiles.window_shape)
+    on_device = None if on_host else activations + (spec.network.num_classes + 1) * window * _FLOAT
+    device_free = probe.device_free(str(device))
+    counted = networks.count_operations(network, shape)
+    convolutions, scans = _speed(str(device))
+    mirrors = len(mirror_combinations(allowed_mirror_axes(spec) if options.mirror else ()))
+    passes = len(tiles.tiles) * mirrors * len(folds)
+    seconds = passes * ((counted.total - counted.scan) / convolutions + counted.scan / scans)
+    fits = host <= free and (on_device is None or device_free is None or on_device <= device_free)
+    steps = [place.text for place in placements(device)]
+    retreat = [f"If memory is short: {text}" for text in steps[1:]] or [
+        "If memory is short, the run stops and says so."
+    ]
+    return Forecast(str(device), title, host, on_device, free, device_free, seconds, passes, fits, (steps[0], *retreat))

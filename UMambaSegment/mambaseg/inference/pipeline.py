@@ -1,0 +1,232 @@
+"""One run, from volumes to a result."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mambaseg import scan
+from mambaseg.devices import choose_device, choose_precision, device_title
+from mambaseg.errors import OptionError
+from mambaseg.inference.export import export_labels
+from mambaseg.inference.postprocess import choose_labels, keep_largest, keep_only
+from mambaseg.inference.predict import PredictionSettings, TilePlan, plan_tiles, predict_logits
+from mambaseg.inference.preprocess import Frame, make_frame, prepare, resample_for_network
+from mambaseg.inference.progress import Reporter
+from mambaseg.inference.strategy import Placement, placements, run_with_retreat
+from mambaseg.memory import peak_resident
+from mambaseg.models.model import Model
+from mambaseg.models.spec import AS_STORED, Label, ModelSpec
+from mambaseg.networks import set_scan_backend
+from mambaseg.options import Options
+from mambaseg.result import Result
+from mambaseg.version import VERSION
+from mambaseg.volume import Volume
+
+
+def chosen_folds(model: Model, options: Options) -> tuple[str, ...]:
+    """The folds that run.
+
+    Raises
+    ------
+    OptionError
+        If the model has no such fold.
+    """
+    if options.folds is None:
+        return model.folds
+    unknown = [fold for fold in options.folds if fold not in model.folds]
+    if unknown or not options.folds:
+        raise OptionError(
+            f"The model '{model.spec.id}' has no fold {', '.join(unknown) or '(none was named)'}. "
+            f"It has: {', '.join(model.folds)}."
+        )
+    return options.folds
+
+
+def allowed_mirror_axes(spec: ModelSpec) -> tuple[int, ...]:
+    """Mirror axes that keep left left: where labels come in left/right pairs, never the axis from left to right."""
+    if not spec.paired_labels:
+        return spec.mirror_axes
+    if spec.orientation == AS_STORED:
+        return ()  # nobody knows which axis runs from left to right
+    letters = spec.orientation[::-1]  # arrays are (k, j, i)
+    turned = [letters[axis] for axis in spec.axes]
+    offset = 3 - spec.network.spatial_dims
+    return tuple(axis for axis in spec.mirror_axes if turned[axis + offset] not in "LR")
+
+
+class Run:
+    """A run of one model on one input; each step fills in a part of the report."""
+
+    def __init__(self, model: Model, options: Options, reporter: Reporter) -> None:
+        self.model = model
+        self.options = options
+        self.reporter = reporter
+        self.spec = model.spec
+        self.folds = chosen_folds(model, options)
+        self.kept = choose_labels(self.spec.labels, options.structures, "structures")
+        self.largest = choose_labels(self.spec.labels, options.keep_largest or (), "keep_largest")
+        self.device = choose_device(options.device)
+        self.mirror_axes = allowed_mirror_axes(self.spec) if options.mirror else ()
+        self.timings: dict[str, float] = {}
+        self.notes: list[str] = []
+        if options.mirror and set(self.mirror_axes) != set(self.spec.mirror_axes):
+            self.notes.append("Mirroring from left to right is off, because the model has left and right structures.")
+        elif options.mirror and not self.mirror_axes:
+            self.notes.append("Mirroring is off, because the model allows no mirrored axis.")
+
+    def _networks(self, placement: Placement) -> list[Callable[[], nn.Module]]:
+        built: list[nn.Module] = []
+
+        def get(fold: str) -> nn.Module:
+            if built:
+                self.model.load_into(built[0], fold)
+            else:
+                built.append(self.model.build_network(fold, placement.device))
+                set_scan_backend(built[0], self.options.scan_backend)
+            return built[0]
+
+        return [lambda fold=fold: get(fold) for fold in self.folds]  # type: ignore[misc]
+
+    def logits(self, image: Tensor, tiles: TilePlan) -> tuple[Tensor, Placement]:
+        """Run the network where it fits."""
+
+        def attempt(placement: Placement) -> Tensor:
+            device = torch.device(placement.device)
+            settings = PredictionSettings(
+                device,
+                torch.device(placement.accumulate_on),
+                choose_precision(self.options.precision, device),
+                self.mirror_axes,
+            )
+            return predict_logits(
+                self._networks(placement),
+                image,
+                self.spec.network.num_classes,
+                tiles,
+                settings,
+                self.reporter,
+                len(self.folds),
+            )
+
+        logits, placement, fallbacks = run_with_retreat(placements(self.device), attempt)
+        self.notes.extend(fallbacks)
+        return logits, placement
+
+    def _timed(self, stage: str, began: float) -> None:
+        self.timings[stage] = round(time.monotonic() - began, 3)
+
+    def __call__(self, volumes: Sequence[Volume]) -> Result:
+        """Segment."""
+        began = start = time.monotonic()
+        self.reporter.begin("prepare", 2)
+        frame = make_frame(volumes, self.spec, self.options.roi)
+        if any(w.stop <= w.start for w in frame.wanted):
+            return self._empty(volumes, frame)
+        data = prepare(volumes, self.spec, frame)
+        self.reporter.step(1)
+        tiles = plan_tiles(frame, self.spec.patch_size, self.options.tile_step)
+        image = resample_for_network(data, frame, tiles.image_window)
+        del data
+        self.reporter.step(2)
+        self._timed("prepare", began)
+        began = time.monotonic()
+        with scan.record_backends() as used:
+            logits, placement = self.logits(image, tiles)
+        del image
+        self._timed("network", began)
+        began = time.monotonic()
+        wanted_maps = self._probability_channels()
+        labels, maps = export_labels(
+            logits, tiles.image_window, frame, self.spec, self.reporter, tuple(wanted_maps.values())
+        )
+        del logits
+        if self.largest:
+            keep_largest(labels, self.largest)
+        if self.options.structures is not None:
+            keep_only(labels, self.kept)
+        self._timed("export", began)
+        self._timed("total", start)
+        report = self._report(placement, dict(used), tiles, frame, volumes)
+        probabilities = {name: maps[channel] for name, channel in wanted_maps.items()}
+        return Result(labels, self.kept, volumes[0].geometry, report, probabilities, volumes[0].is_2d)
+
+    def _probability_channels(self) -> dict[str, int]:
+        if not self.options.probabilities:
+            return {}
+        first = 0 if self.spec.regions else 1
+        position = {label.name: index for index, label in enumerate(self.spec.labels)}
+        return {label.name: position[label.name] + first for label in self.kept}
+
+    def _empty(self, volumes: Sequence[Volume], frame: Frame) -> Result:
+        self.notes.append("The region holds nothing but zero voxels, so nothing was segmented.")
+        highest = max((label.value for label in self.spec.labels), default=0)
+        labels = np.zeros(frame.input_shape, dtype=np.uint8 if highest <= 255 else np.uint16)
+        maps = {name: np.zeros(frame.input_shape, np.float32) for name in self._probability_channels()}
+        report = self._report(None, {}, None, frame, volumes)
+        return Result(labels, self.kept, volumes[0].geometry, report, maps, volumes[0].is_2d)
+
+    def _report(
+        self,
+        placement: Placement | None,
+        used: dict[str, int],
+        tiles: TilePlan | None,
+        frame: Frame,
+        volumes: Sequence[Volume],
+    ) -> dict[str, Any]:
+        device = torch.device(placement.device) if placement else self.device
+        precision = choose_precision(self.options.precision, device)
+        peak_device = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+        return {
+            "model": {
+                "id": self.spec.id,
+                "version": self.spec.version,
+                "network": self.spec.network.name,
+                "folds": list(self.folds),
+                "weights_sha256": {fold: self.model.weights_sha256(fold) for fold in self.folds},
+                "origin": self.model.origin,
+            },
+            "input": {
+                "sources": [volume.source for volume in volumes],
+                "shape": list(frame.input_shape),
+                "spacing_mm": list(volumes[0].geometry.spacing),
+                "orientation": volumes[0].geometry.axis_letters(),
+                "network_shape": list(frame.there.new),
+            },
+            "options": _plain(self.options),
+            "device": {
+                "name": str(device),
+                "title": device_title(device),
+                "placement": placement.text if placement else "",
+            },
+            "precision": "float32" if precision is None else str(precision).removeprefix("torch."),
+            "scan_backends": used,
+            "tiles": 0 if tiles is None else len(tiles.tiles) * len(self.folds),
+            "mirror_axes": list(self.mirror_axes),
+            "timings_s": dict(self.timings),
+            "memory_bytes": {"peak_process": peak_resident(), "peak_device": peak_device},
+            "versions": {"mambaseg": VERSION, "torch": torch.__version__, "python": platform.python_version()},
+            "notes": list(self.notes),
+        }
+
+
+def _plain(options: Options) -> dict[str, Any]:
+    """Options as JSON values."""
+    values: dict[str, Any] = {}
+    for name in options.__dataclass_fields__:
+        value = getattr(options, name)
+        values[name] = (
+            [list(part) if isinstance(part, tuple) else part for part in value] if isinstance(value, tuple) else value
+        )
+    return values
+
+
+def label_names(labels: Sequence[Label]) -> tuple[str, ...]:
+    """Names of labels, in order."""
+    return tuple(label.name for label in labels)

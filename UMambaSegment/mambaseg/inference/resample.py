@@ -1,0 +1,164 @@
+"""Bringing an image to the network's spacing, as nnU-Net's ``resample_data_or_seg_to_shape`` does it.
+
+Where spacings differ by more than a factor of 3, the coarse axis is treated apart: each slice is resampled in its
+plane, then the nearest slice is taken. Cubic interpolation may overshoot; the result is clipped to the input's range
+(of the volume, or of each slice where an axis is apart), as scikit-image does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mambaseg.inference.splines import axis_matrix
+from mambaseg.models.spec import Resampling, Resize
+
+ANISOTROPY = 3.0
+Window = tuple[slice, slice, slice]
+
+
+def resampled_shape(
+    shape: Sequence[int], spacing: Sequence[float], target_spacing: Sequence[float]
+) -> tuple[int, int, int]:
+    """Shape after resampling, rounded to the nearest (halves to even, as Python does); never below one voxel."""
+    new = [max(1, round(s / t * n)) for s, t, n in zip(spacing, target_spacing, shape, strict=True)]
+    return new[0], new[1], new[2]
+
+
+def coarse_axis(spacing: Sequence[float], target_spacing: Sequence[float], mode: str = "auto") -> int | None:
+    """The axis to treat apart, or None: nnU-Net's ``determine_do_sep_z_and_axis``.
+
+    Parameters
+    ----------
+    spacing, target_spacing
+        In mm, before and after.
+    mode
+        ``auto``, ``always`` or ``never`` (nnU-Net's ``force_separate_z``).
+    """
+    if mode == "never":
+        return None
+    candidates: Sequence[float] | None = spacing if mode == "always" else None
+    if candidates is None:
+        for option in (spacing, target_spacing):
+            if max(option) / min(option) > ANISOTROPY:
+                candidates = option
+                break
+    if candidates is None:
+        return None
+    coarsest = [axis for axis, value in enumerate(candidates) if max(candidates) / value == 1]
+    return coarsest[0] if len(coarsest) == 1 else None
+
+
+@dataclass(frozen=True)
+class ResamplePlan:
+    """How one grid becomes another.
+
+    Attributes
+    ----------
+    old, new
+        Shapes before and after.
+    orders
+        Spline order along each axis.
+    apart
+        The axis treated apart, or None.
+    align_corners
+        As in `splines.axis_matrix`.
+    clip
+        Whether cubic overshoot is cut to the input's range.
+    """
+
+    old: tuple[int, int, int]
+    new: tuple[int, int, int]
+    orders: tuple[int, int, int]
+    apart: int | None
+    align_corners: bool = False
+    clip: bool = True
+
+    def matrix(self, axis: int, rows: slice = slice(None)) -> Tensor:
+        """Rows of one axis' resampling matrix, ``(rows, old)`` float32."""
+        full = axis_matrix(self.old[axis], self.new[axis], self.orders[axis], align_corners=self.align_corners)
+        return torch.from_numpy(np.array(full[rows]))
+
+    @property
+    def is_identity(self) -> bool:
+        """True if the grids agree."""
+        return self.old == self.new
+
+
+def plan_resampling(
+    old: Sequence[int],
+    new: Sequence[int],
+    spacing: Sequence[float],
+    target_spacing: Sequence[float],
+    rule: Resampling,
+    *,
+    of_logits: bool = False,
+) -> ResamplePlan:
+    """Decide spline orders and the axis treated apart, for an image or for logits on their way back."""
+    order = rule.logits_order if of_logits else rule.image_order
+    order_z = rule.logits_order_z if of_logits else rule.image_order_z
+    apart = coarse_axis(spacing, target_spacing, rule.separate_axis)
+    z, y, x = (order_z if axis == apart else order for axis in range(3))
+    return ResamplePlan((old[0], old[1], old[2]), (new[0], new[1], new[2]), (z, y, x), apart)
+
+
+def plan_resize(old: Sequence[int], patch: Sequence[int], rule: Resize) -> tuple[ResamplePlan, ResamplePlan]:
+    """There and back for networks that see whole slices resized to their patch (input mode ``resize``)."""
+    shape = (old[0], old[1], old[2])
+    small = (old[0], patch[0], patch[1])
+    back_order = 1 if rule.back == "logits" else 0
+    there = ResamplePlan(shape, small, (0, rule.order, rule.order), 0, rule.align_corners, clip=False)
+    back = ResamplePlan(small, shape, (0, back_order, back_order), 0, rule.align_corners, clip=False)
+    return there, back
+
+
+def _along(data: Tensor, axis: int, matrix: Tensor) -> Tensor:
+    """Multiply axis 0, 1 or 2 of ``(z, y, x)`` by ``(new, old)``."""
+    if axis == 2:
+        return data @ matrix.T
+    if axis == 1:
+        return matrix @ data
+    return (matrix @ data.reshape(data.shape[0], -1)).reshape(matrix.shape[0], *data.shape[1:])
+
+
+def resample_image(data: Tensor, plan: ResamplePlan, window: Window | None = None) -> Tensor:
+    """Resample ``(channels, z, y, x)`` float32 along all axes.
+
+    Parameters
+    ----------
+    data
+        The image; not changed.
+    plan
+        From `plan_resampling`.
+    window
+        Only this part of the output is computed, with the very values that the whole would have there.
+
+    Returns
+    -------
+    Tensor
+        ``(channels, *window)`` in float32.
+    """
+    part = window or (slice(None), slice(None), slice(None))
+    if plan.is_identity:
+        z, y, x = part
+        return data[:, z, y, x]
+    matrices = [plan.matrix(axis, part[axis]).to(data.device) for axis in range(3)]
+    out = data.new_empty(data.shape[0], *(matrix.shape[0] for matrix in matrices))
+    # the axis that shrinks most goes first, the one apart last, so that clipping sees whole slices
+    in_plane = sorted((a for a in range(3) if a != plan.apart), key=lambda a: matrices[a].shape[0] / plan.old[a])
+    for channel in range(data.shape[0]):
+        image = data[channel]
+        clip_over = tuple(in_plane)
+        low, high = image.amin(dim=clip_over, keepdim=True), image.amax(dim=clip_over, keepdim=True)
+        for axis in in_plane:
+            image = _along(image, axis, matrices[axis])
+        if plan.clip and max(plan.orders[axis] for axis in in_plane) > 1:
+            image = image.clamp(min=low, max=high)
+        if plan.apart is not None:
+            image = _along(image, plan.apart, matrices[plan.apart])
+        out[channel] = image
+    return out

@@ -1,0 +1,1 @@
+"""DICOM folders: headers by pydicom, voxels by SimpleITK."""

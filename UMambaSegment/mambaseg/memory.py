@@ -1,0 +1,101 @@
+"""How much memory this computer has free, and how much this process has used at most (bytes)."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+
+class MemoryProbe(Protocol):
+    """Tells how much memory is free."""
+
+    def host_free(self) -> int:
+        """Bytes that this process may still take without swapping."""
+        ...
+
+    def device_free(self, device: str) -> int | None:
+        """Bytes free on an accelerator (``cuda:0``), or None where it shares the host's memory or cannot tell."""
+        ...
+
+
+@dataclass(frozen=True)
+class SystemMemory:
+    """The real probe."""
+
+    def host_free(self) -> int:
+        """Bytes available to this process, a container's limit included."""
+        if sys.platform == "win32":
+            return _windows_memory()[0]
+        if sys.platform == "darwin":
+            return _mac_available()
+        return min(_linux_available(), _container_headroom())
+
+    def device_free(self, device: str) -> int | None:
+        """Free memory of a CUDA (or ROCm) device; None for others."""
+        if not device.startswith("cuda"):
+            return None
+        import torch
+
+        return int(torch.cuda.mem_get_info(device)[0])
+
+
+def _linux_available() -> int:
+    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _container_headroom() -> int:
+    folder = Path("/sys/fs/cgroup")
+    try:
+        limit = (folder / "memory.max").read_text(encoding="ascii").strip()
+        used = int((folder / "memory.current").read_text(encoding="ascii"))
+    except OSError:
+        return sys.maxsize  # not in a container with a limit of this kind
+    return sys.maxsize if limit == "max" else max(0, int(limit) - used)
+
+
+def _mac_available() -> int:
+    answer = subprocess.run(["/usr/bin/vm_stat"], capture_output=True, text=True, check=True).stdout
+    page = os.sysconf("SC_PAGE_SIZE")
+    wanted = ("Pages free", "Pages inactive", "Pages speculative", "Pages purgeable")
+    pages = [int(line.split(":")[1].strip(" .")) for line in answer.splitlines() if line.startswith(wanted)]
+    return sum(pages) * page
+
+
+def _windows_memory() -> tuple[int, int]:
+    """(available, total) physical memory on Windows."""
+
+    class _Status(ctypes.Structure):
+        _fields_ = [("length", ctypes.c_uint32), ("load", ctypes.c_uint32)] + [
+            (name, ctypes.c_uint64) for name in ("total", "available", "tp", "ap", "tv", "av", "ev")
+        ]
+
+    status = _Status()
+    status.length = ctypes.sizeof(_Status)
+    windows: Any = ctypes
+    windows.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))
+    return int(status.available), int(status.total)
+
+
+def host_total() -> int:
+    """Physical memory of this computer in bytes."""
+    if sys.platform == "win32":
+        return _windows_memory()[1]
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def peak_resident() -> int | None:
+    """Most memory that this process has held since it began, in bytes; None where the system does not tell."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)

@@ -1,0 +1,38 @@
+"""The oracle: the recurrence written down as a plain loop, one token after the other.
+
+Mamba (arXiv 2312.00752), equation 2 with the discretisation its published code uses:
+``h_t = exp(dt_t A) h_{t-1} + dt_t B_t u_t``, ``y_t = <C_t, h_t> + D u_t``.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from mambaseg.scan.problem import ScanProblem
+
+
+def scan_reference(problem: ScanProblem) -> tuple[Tensor, Tensor]:
+    """Run the scan token by token; autograd works through it.
+
+    Returns
+    -------
+    y
+        ``(batch, dim, length)``.
+    last_state
+        ``(batch, dim, state)``.
+    """
+    u, A = problem.u, problem.A
+    batch, dim, length = u.shape
+    channels_a_group = dim // problem.B.shape[1]
+    step = problem.time_step()
+    state = u.new_zeros(batch, dim, A.shape[1])
+    outputs: list[Tensor] = []
+    for t in range(length):
+        step_t = step[:, :, t, None]
+        B_t = problem.B[..., t].repeat_interleave(channels_a_group, dim=1)
+        C_t = problem.C[..., t].repeat_interleave(channels_a_group, dim=1)
+        state = torch.exp(step_t * A) * state + step_t * B_t * u[:, :, t, None]
+        outputs.append((state * C_t).sum(dim=-1))
+    y = torch.stack(outputs, dim=2) if outputs else torch.zeros_like(u)
+    return problem.finish(y), state

@@ -1,0 +1,197 @@
+"""Which backends there are, which of them work here, and which one ran."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import importlib
+import logging
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mambaseg.scan.autograd import scan_torch
+from mambaseg.scan.problem import ScanProblem, make_problem
+from mambaseg.scan.reference import scan_reference
+
+Backend = Callable[[ScanProblem], tuple[Tensor, Tensor]]
+TOLERANCE = 2e-4  # of the largest value, in float32: the published kernel's own tests allow 6e-4
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BackendEntry:
+    """A backend by name: how to get it, and on which kinds of device it may run (fastest backends come first)."""
+
+    name: str
+    load: Callable[[], Backend]
+    devices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BackendCheck:
+    """What the self-check found: whether a backend may be used on a kind of device, and why not."""
+
+    name: str
+    device: str
+    usable: bool
+    reason: str
+    error: float | None = None
+
+
+def _load_numba() -> Backend:
+    importlib.import_module("numba")
+    from mambaseg.scan.numba_backend import scan_numba
+
+    return scan_numba
+
+
+def _load_upstream() -> Backend:
+    from mambaseg.scan.upstream import UpstreamBackend, load_upstream
+
+    return UpstreamBackend(load_upstream())
+
+
+_ANYWHERE = ("cpu", "cuda", "mps", "xpu", "meta")
+ENTRIES: tuple[BackendEntry, ...] = (
+    BackendEntry("mamba_ssm", _load_upstream, ("cuda",)),
+    BackendEntry("numba", _load_numba, ("cpu",)),
+    BackendEntry("torch", lambda: scan_torch, _ANYWHERE),
+    BackendEntry("reference", lambda: scan_reference, _ANYWHERE),
+)
+NAMES = tuple(entry.name for entry in ENTRIES)
+
+_checks: dict[tuple[str, str], BackendCheck] = {}
+_loaded: dict[str, Backend] = {}
+_checking = threading.RLock()
+_used: contextvars.ContextVar[Counter[str] | None] = contextvars.ContextVar("scan_backends_used", default=None)
+
+
+def _check_problem(device: str) -> ScanProblem:
+    generator = torch.Generator().manual_seed(20240104)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator).to(device)
+
+    batch, dim, groups, state, length = 2, 20, 2, 16, 83
+    return make_problem(
+        draw(batch, dim, length),
+        draw(batch, dim, length),
+        -torch.exp(draw(dim, state)),
+        draw(batch, groups, state, length),
+        draw(batch, groups, state, length),
+        draw(dim),
+        draw(batch, dim, length),
+        draw(dim),
+        delta_softplus=True,
+    )
+
+
+def check_backend(entry: BackendEntry, device: str) -> BackendCheck:
+    """Import a backend and hold it against the reference on a small problem; every failure becomes a reason.
+
+    Parameters
+    ----------
+    entry
+        The backend.
+    device
+        Kind of device: ``cpu``, ``cuda``, ``mps``.
+    """
+    if device not in entry.devices:
+        return BackendCheck(entry.name, device, usable=False, reason=f"does not run on {device}")
+    try:
+        backend = entry.load()
+        problem = _check_problem(device)
+        with torch.no_grad(), torch.autocast(device if device != "meta" else "cpu", enabled=False):
+            found = backend(problem)
+            wanted = scan_reference(problem)
+        error = max(float((f - w).abs().max() / w.abs().max()) for f, w in zip(found, wanted, strict=True))
+    except ImportError as problem_found:
+        return BackendCheck(entry.name, device, usable=False, reason=f"is not installed ({problem_found})")
+    except Exception as problem_found:  # noqa: BLE001  (a probe: whatever goes wrong is reported as the reason)
+        kind = type(problem_found).__name__
+        return BackendCheck(entry.name, device, usable=False, reason=f"failed its self-check: {kind}: {problem_found}")
+    if not error <= TOLERANCE:  # NaN fails too
+        reason = f"failed its self-check: it is off by {error:.2g} of the largest value, {TOLERANCE:g} is allowed"
+        return BackendCheck(entry.name, device, usable=False, reason=reason, error=error)
+    _loaded[entry.name] = backend
+    return BackendCheck(entry.name, device, usable=True, reason="passed its self-check", error=error)
+
+
+def _checked(entry: BackendEntry, device: str) -> BackendCheck:
+    key = (entry.name, device)
+    with _checking:
+        if key not in _checks:
+            _checks[key] = check_backend(entry, device)
+            check = _checks[key]
+            if not check.usable and device in entry.devices:
+                level = logging.DEBUG if "not installed" in check.reason else logging.WARNING
+                _log.log(level, "The scan backend '%s' is not used on %s: it %s.", entry.name, device, check.reason)
+        return _checks[key]
+
+
+def check_all(device: str = "cpu") -> tuple[BackendCheck, ...]:
+    """Self-check every backend that could run on a kind of device, fastest first; each is checked once a process."""
+    return tuple(_checked(entry, device) for entry in ENTRIES if device in entry.devices)
+
+
+def available_backends(device: str | None = None) -> tuple[str, ...]:
+    """Names of the backends that work here, fastest first.
+
+    Parameters
+    ----------
+    device
+        Kind of device; None means the best one that torch finds (``cuda``, else ``cpu``).
+    """
+    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return tuple(check.name for check in check_all(kind) if check.usable)
+
+
+def choose_backend(name: str, problem: ScanProblem) -> tuple[str, Backend]:
+    """The backend for a problem: the one that was named, or the fastest that works.
+
+    Raises
+    ------
+    ValueError
+        If the named backend does not exist or does not work here, with the reason.
+    """
+    device = problem.u.device.type
+    if name == "auto":
+        for entry in ENTRIES:
+            if device not in entry.devices or (problem.u.dtype == torch.float64 and entry.name not in _DOUBLE):
+                continue
+            if _checked(entry, device).usable:
+                return entry.name, _loaded[entry.name]
+        raise ValueError(f"No scan backend works on {device}. Run `mambaseg doctor` and send us what it prints.")
+    entry_named = next((entry for entry in ENTRIES if entry.name == name), None)
+    if entry_named is None:
+        raise ValueError(f"There is no scan backend '{name}'. Choose 'auto' or one of {', '.join(NAMES)}.")
+    check = _checked(entry_named, device)
+    if not check.usable:
+        raise ValueError(f"The scan backend '{name}' cannot be used on {device}: it {check.reason}. Choose 'auto'.")
+    return name, _loaded[name]
+
+
+_DOUBLE = ("torch", "reference")
+
+
+def note_use(name: str) -> None:
+    """Count a run of a backend for whoever is recording."""
+    used = _used.get()
+    if used is not None:
+        used[name] += 1
+
+
+@contextlib.contextmanager
+def record_backends() -> Iterator[Counter[str]]:
+    """Count which backends run inside the ``with`` block: name to number of calls."""
+    counter: Counter[str] = Counter()
+    token = _used.set(counter)
+    try:
+        yield counter
+    finally:
+        _used.reset(token)

@@ -1,0 +1,3 @@
+"""The engine's version, written in one place."""
+
+VERSION = "0.1.0"
