@@ -66,12 +66,15 @@ class TilePlan:
 
 def _needed(frame: Frame) -> Window:
     """The part of the network's grid that the wanted part of the crop is interpolated from."""
+    if max(frame.back.orders) > 1:  # a cubic spline reaches everywhere
+        z, y, x = (slice(0, size) for size in frame.back.old)
+        return z, y, x
     spans: list[slice] = []
     for axis, wanted in enumerate(frame.wanted):
         matrix = axis_matrix(
             frame.back.old[axis],
             frame.back.new[axis],
-            min(frame.back.orders[axis], 1),
+            frame.back.orders[axis],
             align_corners=frame.back.align_corners,
         )
         used = (matrix[wanted] != 0).any(axis=0).nonzero()[0]
@@ -192,7 +195,7 @@ def predict_logits(
                 done += 1
                 reporter.step(done)
     total /= weight_sum
-    if not bool(torch.isfinite(total).all()):
+    if not all(bool(torch.isfinite(logits).all()) for logits in total):  # class by class: the mask is as large as they
         raise ResourceError(
             "The network gave values that are not finite. Half precision overflows in some networks: "
             "run again with precision 'float32'. If it was float32 already, the weights or the image are at fault."

@@ -152,7 +152,7 @@ def _filled_mask(data: NDArray[np.float32]) -> NDArray[np.bool_]:
 def _region(frame_turn: Turn, axes: tuple[int, int, int], shape: Shape, roi: Sequence[tuple[int, int]]) -> Window:
     """A region of the input's grid (ranges along columns, rows, slices) as a window of the network's axes."""
     inside = np.zeros(shape, dtype=bool)
-    (i0, i1), (j0, j1), (k0, k1) = ((max(0, a), b) for a, b in roi)
+    (i0, i1), (j0, j1), (k0, k1) = ((max(0, a), max(0, b)) for a, b in roi)
     inside[k0:k1, j0:j1, i0:i1] = True
     if not inside.any():
         raise InputError(

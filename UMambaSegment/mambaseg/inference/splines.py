@@ -17,7 +17,7 @@ _PAD = 12  # scipy pads the edge by as many samples before the prefilter; the fi
 
 def sample_positions(old: int, new: int, *, align_corners: bool = False) -> NDArray[np.float64]:
     """Where the ``new`` output samples lie in input coordinates (voxel centres at whole numbers)."""
-    steps = np.arange(new, dtype=np.float64)
+    steps: NDArray[np.float64] = np.arange(new, dtype=np.float64)
     if align_corners:
         steps *= (old - 1) / (new - 1) if new > 1 else 0.0
         return steps
@@ -41,7 +41,7 @@ def _cubic_coefficients(old: int, pad: int) -> NDArray[np.float64]:
     system[0, 1] = system[-1, -2] = 2.0 / 6.0
     padded = np.zeros((size, old))
     padded[np.arange(size), np.clip(np.arange(size) - pad, 0, old - 1)] = 1.0
-    return np.linalg.solve(system, padded)
+    return np.asarray(np.linalg.solve(system, padded), dtype=np.float64)
 
 
 def _cubic_basis(distance: NDArray[np.float64]) -> NDArray[np.float64]:

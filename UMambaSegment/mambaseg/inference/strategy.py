@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -11,6 +12,7 @@ import torch
 from mambaseg.errors import ResourceError
 
 Answer = TypeVar("Answer")
+_ALLOCATORS = ("DefaultCPUAllocator", "MPS backend out of memory")
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,16 @@ def placements(device: torch.device) -> tuple[Placement, ...]:
     )
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out: on an accelerator, or in PyTorch's or Python's own allocator.
+
+    PyTorch has a type of its own for this on accelerators only; its CPU allocator and MPS raise ``RuntimeError``.
+    """
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in _ALLOCATORS)
+
+
 def run_with_retreat(
     options: Sequence[Placement], attempt: Callable[[Placement], Answer]
 ) -> tuple[Answer, Placement, tuple[str, ...]]:
@@ -53,10 +65,14 @@ def run_with_retreat(
     for placement in options:
         try:
             return attempt(placement), placement, tuple(fallbacks)
-        except (torch.OutOfMemoryError, MemoryError):
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
             fallbacks.append(f"Out of memory with this placement: {placement.text}")
-            if placement.device.startswith("cuda"):
-                torch.cuda.empty_cache()
+        # only here, where the error and with it the attempt's tensors are gone
+        gc.collect()
+        if placement.device.startswith("cuda"):
+            torch.cuda.empty_cache()
     raise ResourceError(
         "There is too little memory for this run, even on the CPU. Close other programs, choose a region, "
         f"or take a computer with more memory. ({' '.join(fallbacks)})"

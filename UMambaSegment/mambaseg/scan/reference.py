@@ -23,16 +23,17 @@ def scan_reference(problem: ScanProblem) -> tuple[Tensor, Tensor]:
         ``(batch, dim, state)``.
     """
     u, A = problem.u, problem.A
-    batch, dim, length = u.shape
+    batch, dim, _ = u.shape
     channels_a_group = dim // problem.B.shape[1]
     step = problem.time_step()
     state = u.new_zeros(batch, dim, A.shape[1])
     outputs: list[Tensor] = []
-    for t in range(length):
-        step_t = step[:, :, t, None]
-        B_t = problem.B[..., t].repeat_interleave(channels_a_group, dim=1)
-        C_t = problem.C[..., t].repeat_interleave(channels_a_group, dim=1)
-        state = torch.exp(step_t * A) * state + step_t * B_t * u[:, :, t, None]
-        outputs.append((state * C_t).sum(dim=-1))
+    # unbind once: its backward pass stacks, where indexing token by token would fill a whole tensor for each
+    tokens = zip(step.unbind(2), problem.u.unbind(2), problem.B.unbind(3), problem.C.unbind(3), strict=True)
+    for step_t, u_t, B_t, C_t in tokens:
+        B_all = B_t.repeat_interleave(channels_a_group, dim=1)
+        C_all = C_t.repeat_interleave(channels_a_group, dim=1)
+        state = torch.exp(step_t[:, :, None] * A) * state + step_t[:, :, None] * B_all * u_t[:, :, None]
+        outputs.append((state * C_all).sum(dim=-1))
     y = torch.stack(outputs, dim=2) if outputs else torch.zeros_like(u)
     return problem.finish(y), state
