@@ -58,6 +58,12 @@ class TilePlan:
         return z, y, x
 
     @property
+    def image_window_shape(self) -> Shape:
+        """Shape of `image_window`."""
+        z, y, x = (part.stop - part.start for part in self.image_window)
+        return z, y, x
+
+    @property
     def window_shape(self) -> Shape:
         """Shape of `window`."""
         z, y, x = (w.stop - w.start for w in self.window)

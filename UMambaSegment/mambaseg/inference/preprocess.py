@@ -71,6 +71,26 @@ class Frame:
         return np.ascontiguousarray(self.turn.undo(array.transpose(np.argsort(self.axes))))
 
 
+def _check_voxels(volume: Volume) -> None:
+    """Refuse voxels that are no intensities of an image."""
+    name = f"'{volume.source}'" if volume.source else "The image"
+    voxels = volume.voxels
+    if voxels.ndim not in (3, 4) or 0 in voxels.shape:
+        raise InputError(f"{name} has the shape {voxels.shape}, which holds no volume. Give a 2D or 3D one.")
+    if not (np.issubdtype(voxels.dtype, np.number) or voxels.dtype == np.bool_) or np.iscomplexobj(voxels):
+        raise InputError(
+            f"{name} holds values of type {voxels.dtype}, which are not intensities. "
+            "Give an image of whole or real numbers."
+        )
+    if np.issubdtype(voxels.dtype, np.floating):
+        bad = int(voxels.size - np.count_nonzero(np.isfinite(voxels)))
+        if bad:
+            raise InputError(
+                f"{name} holds {bad} voxel(s) that are not numbers or infinite, so that scaling it would fail. "
+                "Replace them (air is -1000 HU in CT) and try again."
+            )
+
+
 def check_inputs(volumes: Sequence[Volume], spec: ModelSpec) -> None:
     """Refuse inputs that the model cannot take.
 
@@ -79,29 +99,17 @@ def check_inputs(volumes: Sequence[Volume], spec: ModelSpec) -> None:
     InputError
         If the number of channels, the grids, the voxels' type or their values do not fit.
     """
+    for volume in volumes:
+        _check_voxels(volume)
     found = sum(volume.components for volume in volumes)
     roles = ", ".join(f"{channel.role} ({channel.modality})" for channel in spec.channels)
-    if not volumes or found != len(spec.channels):
+    if found != len(spec.channels):
         raise InputError(
             f"The model '{spec.id}' takes {len(spec.channels)} input channel(s): {roles}; "
             f"{found} were given. Give one image a channel, in that order."
         )
     first = volumes[0]
     for volume in volumes:
-        name = f"'{volume.source}'" if volume.source else "The image"
-        if volume.voxels.ndim not in (3, 4) or 0 in volume.voxels.shape:
-            raise InputError(f"{name} has the shape {volume.voxels.shape}, which holds no volume. Give a 2D or 3D one.")
-        if not (np.issubdtype(volume.voxels.dtype, np.number) or volume.voxels.dtype == np.bool_) or np.iscomplexobj(
-            volume.voxels
-        ):
-            raise InputError(f"{name} holds values of type {volume.voxels.dtype}, which are not intensities.")
-        if np.issubdtype(volume.voxels.dtype, np.floating):
-            bad = int(volume.voxels.size - np.count_nonzero(np.isfinite(volume.voxels)))
-            if bad:
-                raise InputError(
-                    f"{name} holds {bad} voxel(s) that are not numbers or infinite, so that scaling it would fail. "
-                    "Replace them (air is -1000 HU in CT) and try again."
-                )
         volume.geometry.check()
         if volume.shape != first.shape:
             raise InputError(

@@ -1,0 +1,135 @@
+"""From logits to labels: slab by slab gives what the whole would give; regions, structures, components."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import mambaseg
+import numpy as np
+import pytest
+import torch
+from engine.inference_cases import make_model, make_spec, make_volume, smooth_image
+from mambaseg.errors import OptionError
+from mambaseg.inference.export import SLAB_VOXELS, SlabSource, export_labels
+from mambaseg.inference.postprocess import choose_labels, keep_largest, keep_only
+from mambaseg.inference.preprocess import make_frame
+from mambaseg.inference.progress import Progress, Reporter
+from mambaseg.models.spec import Regions, Resampling
+from skimage.transform import resize
+
+CPU = mambaseg.Options(device="cpu")
+
+
+def _everything(shape):
+    return tuple(slice(0, size) for size in shape)
+
+
+def _logits(classes, shape):
+    return torch.from_numpy(np.stack([smooth_image(shape, seed, low=-3, high=3) for seed in range(classes)]))
+
+
+@pytest.mark.parametrize("back", [Resampling(), Resampling(logits_order=0), Resampling(logits_order=3)], ids=str)
+@pytest.mark.parametrize("spacing", [(1.1, 1.2, 1.3), (7.0, 1.2, 1.3), (2.0, 2.0, 2.0)])
+def test_slabs_are_parts_of_the_whole(spacing, back):
+    spec = make_spec(resampling=back)
+    frame = make_frame([make_volume(smooth_image((14, 20, 18)), spacing)], spec)
+    logits = _logits(4, frame.there.new)
+    source = SlabSource(logits, _everything(frame.there.new), frame)
+    whole = torch.stack(list(source.slab(slice(0, 14))))
+    for step in (1, 4, 9):
+        parts = [torch.stack(list(source.slab(slice(z, min(z + step, 14))))) for z in range(0, 14, step)]
+        torch.testing.assert_close(torch.cat(parts, dim=1), whole, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("regions", [None, Regions(((1, 2, 3), (2,), (3,)), (1, 2, 3))])
+def test_a_volume_of_several_slabs_has_the_labels_of_the_whole(regions):
+    shape = (70, 200, 210)
+    assert np.prod(shape) > SLAB_VOXELS, "the volume must need more than one slab"
+    spec = make_spec(spacing=(8.0, 8.0, 8.0), regions=regions)
+    frame = make_frame([make_volume(np.ones(shape, np.float32), (1.0, 1.0, 1.0))], spec)
+    logits = _logits(3 if regions else 4, frame.there.new)
+    seen: list[Progress] = []
+    labels, _ = export_labels(logits, _everything(frame.there.new), frame, spec, Reporter(seen.append))
+    assert seen[-1].total > 1
+    whole = np.stack([resize(one.numpy(), shape, 1, mode="edge", anti_aliasing=False) for one in logits])
+    if regions is None:
+        expected = whole.argmax(axis=0)
+    else:
+        expected = np.zeros(shape, int)
+        for value, region in zip((1, 2, 3), whole, strict=True):
+            expected[region > 0] = value
+    assert np.count_nonzero(labels != expected) <= 1e-5 * labels.size
+
+
+def test_labels_beyond_255_need_two_bytes():
+    volume = make_volume(smooth_image((18, 16, 17)), (1.6, 1.8, 2.1))
+    small = make_spec(labels=(1, 2, 3))
+    large = replace(small, labels=make_spec(labels=(7, 255, 3001)).labels)
+    below = mambaseg.segment(volume, make_model(small), CPU)
+    above = mambaseg.segment(volume, make_model(large), CPU)
+    assert below.labels.dtype == np.uint8
+    assert above.labels.dtype == np.uint16
+    np.testing.assert_array_equal(above.labels, np.array([0, 7, 255, 3001])[below.labels])
+    volumes = above.volumes_ml()
+    assert volumes["part 3001"] == pytest.approx((below.labels == 3).sum() * 1.6 * 1.8 * 2.1 / 1000)
+
+
+def test_probabilities_sum_to_one_with_the_background_and_decide_the_label():
+    volume = make_volume(smooth_image((18, 16, 17)), (1.6, 1.8, 2.1))
+    result = mambaseg.segment(volume, make_model(make_spec()), mambaseg.Options(device="cpu", probabilities=True))
+    chance = np.stack(list(result.probabilities.values()))
+    assert chance.dtype == np.float32
+    assert chance.shape == (3, 18, 16, 17)
+    background = 1 - chance.sum(axis=0)
+    decided = np.concatenate([background[None], chance]).argmax(axis=0)
+    assert np.count_nonzero(decided != result.labels) <= 2
+
+
+def test_only_chosen_structures_are_kept():
+    volume = make_volume(smooth_image((18, 16, 17)))
+    model = make_model(make_spec())
+    everything = mambaseg.segment(volume, model, CPU).labels
+    options = mambaseg.Options(device="cpu", structures=("part 3", "part 1"), probabilities=True)
+    some = mambaseg.segment(volume, model, options)
+    np.testing.assert_array_equal(some.labels, np.where(everything == 2, 0, everything))
+    assert {segment.value for segment in some.segments} == {1, 3}
+    assert set(some.probabilities) == {"part 1", "part 3"}
+
+
+@pytest.mark.parametrize("option", ["structures", "keep_largest"])
+def test_an_unknown_structure_is_refused_by_name(option):
+    with pytest.raises(OptionError, match=r"'liver'.*part 1, part 2, part 3"):
+        mambaseg.segment(
+            make_volume(smooth_image((8, 8, 8))), make_model(make_spec()), mambaseg.Options(**{option: ("liver",)})
+        )
+
+
+def test_only_the_largest_component_is_kept():
+    labels = np.zeros((8, 10, 10), np.uint8)
+    labels[1:4, 1:4, 1:4] = 1
+    labels[4, 4, 4] = 1  # joined by a corner
+    labels[6:8, 7:9, 7:9] = 1
+    labels[0, 9, 0] = labels[7, 0, 0] = 2
+    spec = make_spec()
+    kept = keep_largest(labels.copy(), choose_labels(spec.labels, ("part 1",), "keep_largest"))
+    expected = labels.copy()
+    expected[6:8, 7:9, 7:9] = 0
+    np.testing.assert_array_equal(kept, expected)
+    both = keep_largest(labels.copy(), choose_labels(spec.labels, ("all",), "keep_largest"))
+    assert np.count_nonzero(both == 2) == 1
+    assert np.count_nonzero(both == 1) == 28
+
+
+def test_keeping_nothing_empties_the_labels():
+    labels = np.full((2, 2, 2), 3, np.uint16)
+    assert not keep_only(labels, ()).any()
+
+
+def test_the_largest_component_is_kept_in_a_run():
+    volume = make_volume(smooth_image((26, 24, 22), sigma=1.5))
+    model = make_model(make_spec())
+    plain = mambaseg.segment(volume, model, CPU).labels
+    kept = mambaseg.segment(volume, model, mambaseg.Options(device="cpu", keep_largest=("part 2",))).labels
+    expected = keep_largest(plain.copy(), choose_labels(model.spec.labels, ("part 2",), "keep_largest"))
+    assert np.any(expected != plain), "the case tests nothing: there is one component only"
+    np.testing.assert_array_equal(kept, expected)

@@ -1,0 +1,173 @@
+"""What commands have in common: their options, and how texts become values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from mambaseg.errors import OptionError
+from mambaseg.options import PRECISIONS, Options
+from mambaseg.version import VERSION
+
+if TYPE_CHECKING:
+    from mambaseg.models.model import Model
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Roi = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+PATH = click.Path(path_type=Path)
+_RANGE = re.compile(r"\s*(\d+)\s*:\s*(\d+)\s*")
+_HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+
+@dataclass
+class State:
+    """What the outermost place needs to know of the command that ran."""
+
+    traceback: bool = False
+
+
+def _note_traceback(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value:
+        context.find_root().ensure_object(State).traceback = True
+
+
+def _traceback(function: Function) -> Function:
+    return click.option(
+        "--traceback",
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=_note_traceback,
+        help="After an error, show where in the program it arose.",
+    )(function)
+
+
+def command(name: str) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a command with what all of them have."""
+    return lambda function: click.command(name=name, context_settings=_HELP)(_traceback(function))
+
+
+def group(*, name: str, versioned: bool = False) -> Callable[[Callable[..., Any]], click.Group]:
+    """Make a group of commands; with ``versioned`` it has ``--version``."""
+
+    def decorate(function: Callable[..., Any]) -> click.Group:
+        if versioned:
+            function = click.version_option(VERSION, "--version", prog_name=name, message="%(prog)s %(version)s")(
+                function
+            )
+        return click.group(name=name, context_settings=_HELP)(function)
+
+    return decorate
+
+
+def _region(context: click.Context, parameter: click.Parameter, value: str | None) -> Roi | None:
+    """``i0:i1,j0:j1,k0:k1`` as three voxel ranges."""
+    if value is None:
+        return None
+    found = [_RANGE.fullmatch(part) for part in value.split(",")]
+    pairs = [(int(match[1]), int(match[2])) for match in found if match is not None]
+    if len(found) != 3 or len(pairs) != 3:
+        raise click.BadParameter(
+            f"'{value}' is not three voxel ranges such as 100:300,80:280,0:60.", context, parameter
+        )
+    return pairs[0], pairs[1], pairs[2]
+
+
+_RUN_OPTIONS = (
+    click.option(
+        "--device", default="auto", show_default=True, metavar="auto|cuda|cuda:N|mps|cpu", help="Where it runs."
+    ),
+    click.option(
+        "--precision", default="auto", show_default=True, type=click.Choice(PRECISIONS), help="Of the network."
+    ),
+    click.option("--folds", metavar="NAME,...", help="Folds to average.  [default: all]"),
+    click.option("--tile-step", default=0.5, show_default=True, help="Step between tiles, as a fraction of the patch."),
+    click.option("--mirror", is_flag=True, help="Average over mirrored copies, where the model allows it."),
+    click.option(
+        "--roi",
+        metavar="i0:i1,j0:j1,k0:k1",
+        callback=_region,
+        help="Segment these columns, rows and slices only (voxels, end excluded).",
+    ),
+    click.option(
+        "--structure", "structures", multiple=True, metavar="NAME", help="Keep only this structure (repeatable)."
+    ),
+    click.option(
+        "--keep-largest",
+        multiple=True,
+        metavar="NAME",
+        help="Keep only this structure's largest piece ('all' for every one; repeatable).",
+    ),
+    click.option(
+        "--scan-backend", default="auto", show_default=True, metavar="NAME", help="Backend of the selective scan."
+    ),
+    click.option(
+        "--orientation",
+        metavar="as_stored|LPS|...",
+        help="Turn the image so before the network sees it.  [default: as the model says]",
+    ),
+    click.option("-m", "--model", metavar="MODEL", help="Id, package folder or file, or nnU-Net results folder."),
+)
+
+
+def run_options(function: Function) -> Function:
+    """Add the options that `gather` reads, and ``--model`` and ``--orientation``."""
+    for option in _RUN_OPTIONS:
+        function = option(function)
+    return function
+
+
+def gather(*, folds: str | None, structures: tuple[str, ...], probabilities: bool = False, **values: Any) -> Options:
+    """Options from what the command line gave.
+
+    Raises
+    ------
+    OptionError
+        If a value makes no sense.
+    """
+    named = None if folds is None else tuple(part.strip() for part in folds.split(",") if part.strip())
+    return Options(folds=named, structures=structures or None, probabilities=probabilities, **values)
+
+
+def check_backend(options: Options) -> None:
+    """Refuse a scan backend that cannot run on the chosen device, before anything else is done.
+
+    Raises
+    ------
+    OptionError
+        With the reason.
+    ResourceError
+        If there is no such device.
+    """
+    from mambaseg import scan
+    from mambaseg.devices import choose_device
+
+    name = options.scan_backend
+    if name == "auto":
+        return
+    if name not in scan.NAMES:
+        raise OptionError(f"There is no scan backend '{name}'. Choose 'auto' or one of {', '.join(scan.NAMES)}.")
+    device = choose_device(options.device).type
+    check = next((entry for entry in scan.check_all(device) if entry.name == name), None)
+    if check is None or not check.usable:
+        reason = check.reason if check is not None else f"does not run on {device}"
+        raise OptionError(f"The scan backend '{name}' cannot be used on {device}: it {reason}. Choose 'auto'.")
+
+
+def load(ref: str | None, orientation: str | None) -> Model:
+    """Load the model that was named, or the only sensible one.
+
+    Raises
+    ------
+    ModelError
+        If there is none, or it is not clear which.
+    """
+    from mambaseg.cli.model_choice import default_model, oriented
+    from mambaseg.models import load_model
+
+    return oriented(load_model(ref or default_model(), orientation=orientation), orientation)
