@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,11 @@ from mambaseg.io import write_volume
 from mambaseg.models import write_package
 
 
-def make_package(place: Path, *, channels: int = 1, classes: int = 3) -> Path:
+def make_package(place: Path, *, channels: int = 1, classes: int = 3, spacing: float = 2.0) -> Path:
     """A package with a tiny network and random weights."""
     model = trial_model(channels=channels, classes=classes)
-    write_package(place, model.spec, {"all": model.state_dict("all")}, model.card, model.licence_text)
+    spec = replace(model.spec, spacing=(spacing,) * 3)
+    write_package(place, spec, {"all": model.state_dict("all")}, model.card, model.licence_text)
     return place
 
 

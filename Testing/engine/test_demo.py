@@ -29,7 +29,7 @@ def _png(path: Path) -> np.ndarray:
 def test_demo_on_the_phantom(capsys, tmp_path: Path):
     """With whatever model is bundled; with random weights where none is."""
     bundled = bool(bundled_models())
-    model = [] if bundled else ["-m", make_package(tmp_path / "tiny.mambaseg", classes=8)]
+    model = [] if bundled else ["-m", make_package(tmp_path / "tiny.mambaseg", classes=8, spacing=8.0)]
     ended = run(capsys, "demo", "-o", tmp_path / "new" / "demo", *model)
     assert ended.code == 0, ended.err
     names = {path.name for path in (tmp_path / "new" / "demo").iterdir()}
@@ -51,7 +51,7 @@ def test_demo_on_an_image_of_ones_own(capsys, tmp_path: Path):
     from mambaseg.io import write_volume
 
     write_volume(made.volume.voxels, made.volume.geometry, tmp_path / "mine.nrrd")
-    package = make_package(tmp_path / "tiny.mambaseg")
+    package = make_package(tmp_path / "tiny.mambaseg", spacing=12.0)
     ended = run(capsys, "demo", tmp_path / "mine.nrrd", "-o", tmp_path / "out", "-m", package, "-q")
     assert ended.code == 0, ended.err
     assert ended.out.splitlines()[0].split() == ["structure", "ml"]

@@ -116,8 +116,10 @@ def plan_resize(old: Sequence[int], patch: Sequence[int], rule: Resize) -> tuple
     return there, back
 
 
-def _along(data: Tensor, axis: int, matrix: Tensor) -> Tensor:
-    """Multiply axis 0, 1 or 2 of ``(z, y, x)`` by ``(new, old)``."""
+def _along(data: Tensor, axis: int, matrix: Tensor | None, rows: range) -> Tensor:
+    """Multiply axis 0, 1 or 2 of ``(z, y, x)`` by ``(rows, old)``; without a matrix only take the rows."""
+    if matrix is None:
+        return data.narrow(axis, rows.start, len(rows))
     if axis == 2:
         return data @ matrix.T
     if axis == 1:
@@ -146,19 +148,22 @@ def resample_image(data: Tensor, plan: ResamplePlan, window: Window | None = Non
     if plan.is_identity:
         z, y, x = part
         return data[:, z, y, x]
-    matrices = [plan.matrix(axis, part[axis]).to(data.device) for axis in range(3)]
-    out = data.new_empty(data.shape[0], *(matrix.shape[0] for matrix in matrices))
+    rows = [range(plan.new[axis])[part[axis]] for axis in range(3)]
+    matrices = [
+        None if plan.old[axis] == plan.new[axis] else plan.matrix(axis, part[axis]).to(data.device) for axis in range(3)
+    ]
+    out = data.new_empty(data.shape[0], *(len(kept) for kept in rows))
     # the axis that shrinks most goes first, the one apart last, so that clipping sees whole slices
-    in_plane = sorted((a for a in range(3) if a != plan.apart), key=lambda a: matrices[a].shape[0] / plan.old[a])
+    in_plane = sorted((a for a in range(3) if a != plan.apart), key=lambda a: plan.new[a] / plan.old[a])
     for channel in range(data.shape[0]):
         image = data[channel]
         clip_over = tuple(in_plane)
         low, high = image.amin(dim=clip_over, keepdim=True), image.amax(dim=clip_over, keepdim=True)
         for axis in in_plane:
-            image = _along(image, axis, matrices[axis])
+            image = _along(image, axis, matrices[axis], rows[axis])
         if plan.clip and max(plan.orders[axis] for axis in in_plane) > 1:
             image = image.clamp(min=low, max=high)
         if plan.apart is not None:
-            image = _along(image, plan.apart, matrices[plan.apart])
+            image = _along(image, plan.apart, matrices[plan.apart], rows[plan.apart])
         out[channel] = image
     return out
