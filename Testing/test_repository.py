@@ -94,7 +94,7 @@ def test_importing_the_engine_is_light(code):
 
 
 def test_help_is_light():
-    if not (ENGINE / "cli.py").exists():
+    if not (ENGINE / "cli.py").exists() and not (ENGINE / "cli").is_dir():
         pytest.skip("mambaseg.cli is not written yet")
     assert (
         _heavy_after(

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make the demo's small model from synthetic phantoms alone, on two CPU cores in about ten minutes.
+"""Make the demo's small model from synthetic phantoms alone, on two CPU cores in under half an hour.
 
     .venv/bin/python training/make_demo_model.py
 
