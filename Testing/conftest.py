@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+# Before torch is loaded: threads that wait for each other by spinning crawl as soon as another program takes a core.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -20,7 +23,9 @@ def shared() -> Path:
     """The folder with reference vectors, checkpoints and real images; tests skip in words where it is absent."""
     folder = _shared_folder()
     if not folder.is_dir():
-        pytest.skip("the shared folder with reference vectors and real images is not on this machine (set MAMBASEG_DATA)")
+        pytest.skip(
+            "the shared folder with reference vectors and real images is not on this machine (set MAMBASEG_DATA)"
+        )
     return folder
 
 
@@ -28,3 +33,14 @@ def shared() -> Path:
 def _own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the person's own models."""
     monkeypatch.setenv("MAMBASEG_HOME", str(tmp_path / "mambaseg-home"))
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """For tests of many tiny networks: there a second thread only waits, and long where the machine is busy."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

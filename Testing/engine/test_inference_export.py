@@ -17,6 +17,8 @@ from mambaseg.inference.progress import Progress, Reporter
 from mambaseg.models.spec import Regions, Resampling
 from skimage.transform import resize
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = mambaseg.Options(device="cpu")
 
 

@@ -19,6 +19,8 @@ from nnunetv2.preprocessing.resampling.default_resampling import compute_new_sha
 from scipy import ndimage
 from skimage.transform import resize
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SIZES = [(1, 1), (1, 5), (5, 1), (2, 3), (2, 7), (3, 2), (4, 4), (5, 12), (7, 6), (13, 29), (20, 10), (31, 8), (40, 41)]
 
 

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from mambaseg.geometry import Geometry, Turn, turn_to
 from mambaseg.inference.pipeline import allowed_mirror_axes
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = mambaseg.Options(device="cpu")
 TURNS = [
     Turn(order, flips)

@@ -10,6 +10,8 @@ from mambaseg.errors import InputError, OptionError
 from mambaseg.geometry import Turn
 from mambaseg.models.spec import Normalisation, Resampling
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ROI = ((5, 13), (20, 27), (3, 9))  # columns, rows, slices
 ZSCORE = Normalisation("zscore", use_mask=True)
 
@@ -65,7 +67,7 @@ def test_a_region_takes_fewer_tiles_than_the_whole():
     whole = mambaseg.segment(volume, model, mambaseg.Options(device="cpu"))
     part = mambaseg.segment(volume, model, mambaseg.Options(device="cpu", roi=((0, 6), (0, 6), (0, 6))))
     assert part.report["tiles"] == 1
-    assert whole.report["tiles"] == 125
+    assert whole.report["tiles"] == 5 * 4 * 5
 
 
 def test_a_region_that_reaches_over_the_edge_is_cut_to_the_image():

@@ -20,6 +20,8 @@ from mambaseg.models.model import MemoryWeights, Model
 from mambaseg.models.spec import Normalisation, Resize
 from torch import nn
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = mambaseg.Options(device="cpu")
 VOLUME = make_volume(smooth_image((26, 24, 28)), (1.8, 2.1, 1.9))
 

@@ -201,7 +201,7 @@ def _scan_backends() -> Iterator[Finding]:
 
 def hide_credentials(value: str) -> str:
     """A proxy's address without the name and password in it."""
-    scheme, mark, rest = value.rpartition("://")
+    scheme, mark, rest = value.partition("://") if re.match(r"[A-Za-z][\w+.-]*://", value) else ("", "", value)
     _, at, host = rest.rpartition("@")
     return re.sub(r"\s+", " ", f"{scheme}{mark}{'***@' if at else ''}{host}")
 
