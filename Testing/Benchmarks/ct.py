@@ -215,9 +215,9 @@ def main() -> None:
             line = f"{stage:>8}: ours {ours['seconds']:7.1f} s, peak {ours['peak_bytes'] / 1e9:5.2f} GB"
             if theirs is not None:
                 line = (
-                    f"{theirs['seconds'] / ours['seconds']:6.1f} x faster, {ours['peak_bytes'] / theirs['peak_bytes']:.2f} "
-                    f"of the memory | {line}; nnU-Net 2.8.1 {theirs['seconds']:7.1f} s, "
-                    f"peak {theirs['peak_bytes'] / 1e9:5.2f} GB"
+                    f"{theirs['seconds'] / ours['seconds']:6.1f} x faster, "
+                    f"{ours['peak_bytes'] / theirs['peak_bytes']:.2f} of the memory | {line}; "
+                    f"nnU-Net 2.8.1 {theirs['seconds']:7.1f} s, peak {theirs['peak_bytes'] / 1e9:5.2f} GB"
                 )
             print(line, flush=True)
             figures.append({"stage": stage, "classes": chosen.classes, **found})

@@ -1,4 +1,4 @@
-"""From logits to labels: slab by slab gives what the whole would give; regions, structures, components."""
+"""From logits to labels: slice by slice gives what the whole would give; regions, structures, components."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import pytest
 import torch
 from engine.inference_cases import make_model, make_spec, make_volume, smooth_image
 from mambaseg.errors import OptionError
-from mambaseg.inference.export import SLAB_VOXELS, SlabSource, export_labels
+from mambaseg.inference.export import Decider, export_labels, row_bands
+from mambaseg.inference.planes import plane_source
 from mambaseg.inference.postprocess import choose_labels, keep_largest, keep_only
 from mambaseg.inference.preprocess import make_frame
 from mambaseg.inference.progress import Progress, Reporter
+from mambaseg.inference.resample import resample_image
 from mambaseg.models.spec import Regions, Resampling
 from skimage.transform import resize
 
@@ -31,22 +33,52 @@ def _logits(classes, shape):
 
 
 @pytest.mark.parametrize("back", [Resampling(), Resampling(logits_order=0), Resampling(logits_order=3)], ids=str)
+@pytest.mark.parametrize("axes", [(0, 1, 2), (1, 0, 2), (2, 1, 0)])
 @pytest.mark.parametrize("spacing", [(1.1, 1.2, 1.3), (7.0, 1.2, 1.3), (2.0, 2.0, 2.0)])
-def test_slabs_are_parts_of_the_whole(spacing, back):
-    spec = make_spec(resampling=back)
+def test_slices_are_those_of_the_whole_resampled_at_once(spacing, axes, back):
+    spec = replace(make_spec(resampling=back), axes=axes)
     frame = make_frame([make_volume(smooth_image((14, 20, 18)), spacing)], spec)
     logits = _logits(4, frame.there.new)
-    source = SlabSource(logits, _everything(frame.there.new), frame)
-    whole = torch.stack(list(source.slab(slice(0, 14))))
-    for step in (1, 4, 9):
-        parts = [torch.stack(list(source.slab(slice(z, min(z + step, 14))))) for z in range(0, 14, step)]
-        torch.testing.assert_close(torch.cat(parts, dim=1), whole, atol=1e-5, rtol=0)
+    whole = resample_image(logits, frame.back)
+    everything = _everything(frame.there.new)
+    for wanted in (_everything(frame.back.new), (slice(2, 5), slice(3, 9), slice(1, 8))):
+        source = plane_source(logits, everything, wanted, frame.back)
+        for z in range(wanted[0].start, wanted[0].stop):
+            found = torch.stack([one.clone() for one in source.classes(z)])
+            torch.testing.assert_close(found, whole[:, z, wanted[1], wanted[2]], atol=1e-5, rtol=0)
+
+
+def test_bands_cover_every_row_once_and_change_nothing():
+    spec = make_spec(spacing=(2.0, 2.0, 2.0))
+    frame = make_frame([make_volume(np.ones((9, 31, 20), np.float32), (1.0, 1.0, 1.0))], spec)
+    logits = _logits(4, frame.there.new)
+    held = _everything(frame.there.new)
+    whole, maps = export_labels(logits, held, frame, spec, Reporter(), (1, 2))
+    for budget in (1, 2 * 4 * 4 * 20 * 7):
+        bands = row_bands(frame.wanted, 4, budget)
+        assert [row for band in bands for row in range(band.start, band.stop)] == list(range(31))
+        assert len(bands) > 1
+        labels, banded = export_labels(logits, held, frame, spec, Reporter(), (1, 2), band_bytes=budget)
+        np.testing.assert_array_equal(labels, whole)
+        for channel, volume in maps.items():
+            np.testing.assert_allclose(banded[channel], volume, atol=1e-6)
+
+
+def test_three_hundred_classes_are_told_apart():
+    """Beyond 256 classes the index no longer fits one byte."""
+    logits = torch.zeros(300, 5, 7)
+    winners = torch.randint(0, 300, (5, 7), generator=torch.Generator().manual_seed(0))
+    winners[0, 0], winners[0, 1] = 299, 255
+    logits.scatter_(0, winners[None], 1.0)
+    decided = Decider(300)(iter(logits))
+    assert torch.equal(decided.long(), winners)
+    few = winners.clamp(max=255)
+    assert torch.equal(Decider(256)(iter(torch.zeros(256, 5, 7).scatter_(0, few[None], 1.0))).long(), few)
 
 
 @pytest.mark.parametrize("regions", [None, Regions(((1, 2, 3), (2,), (3,)), (1, 2, 3))])
-def test_a_volume_of_several_slabs_has_the_labels_of_the_whole(regions):
+def test_a_larger_volume_has_the_labels_of_the_whole(regions):
     shape = (70, 200, 210)
-    assert np.prod(shape) > SLAB_VOXELS, "the volume must need more than one slab"
     spec = make_spec(spacing=(8.0, 8.0, 8.0), regions=regions)
     frame = make_frame([make_volume(np.ones(shape, np.float32), (1.0, 1.0, 1.0))], spec)
     logits = _logits(3 if regions else 4, frame.there.new)

@@ -10,6 +10,7 @@ import click
 
 from mambaseg.cli.output import json_text, size_text, table
 from mambaseg.cli.parameters import PATH, command, group
+from mambaseg.cli.progress import ROWS, columns
 from mambaseg.errors import ModelError
 
 if TYPE_CHECKING:
@@ -190,7 +191,8 @@ def download(*, model: str, replace: bool, quiet: bool) -> None:
     from tqdm import tqdm
 
     hidden = quiet or not sys.stderr.isatty()
-    with tqdm(total=entry.bytes, unit="B", unit_scale=True, desc=model, file=sys.stderr, disable=hidden) as bar:
+    size = {"ncols": columns(sys.stderr), "nrows": ROWS}
+    with tqdm(total=entry.bytes, unit="B", unit_scale=True, desc=model, file=sys.stderr, disable=hidden, **size) as bar:
         installed = download_model(
             entry, Store(), progress=lambda done, _total: bar.update(done - bar.n) and None, replace=replace
         )

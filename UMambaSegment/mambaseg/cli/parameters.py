@@ -36,20 +36,24 @@ def _note_traceback(context: click.Context, _parameter: click.Parameter, value: 
         context.find_root().ensure_object(State).traceback = True
 
 
-def _traceback(function: Function) -> Function:
-    return click.option(
-        "--traceback",
-        is_flag=True,
-        expose_value=False,
-        is_eager=True,
-        callback=_note_traceback,
-        help="After an error, show where in the program it arose.",
-    )(function)
-
-
 def command(name: str) -> Callable[[Callable[..., Any]], click.Command]:
     """Make a command with what all of them have."""
-    return lambda function: click.command(name=name, context_settings=_HELP)(_traceback(function))
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        made = click.command(name=name, context_settings=_HELP)(function)
+        made.params.append(
+            click.Option(
+                ["--traceback"],
+                is_flag=True,
+                expose_value=False,
+                is_eager=True,
+                callback=_note_traceback,
+                help="After an error, show where in the program it arose.",
+            )
+        )
+        return made
+
+    return decorate
 
 
 def group(*, name: str, versioned: bool = False) -> Callable[[Callable[..., Any]], click.Group]:

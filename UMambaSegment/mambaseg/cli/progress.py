@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -14,8 +15,9 @@ if TYPE_CHECKING:
     from mambaseg.inference.progress import Progress
 
 _STAGES = {"prepare": ("Preparing", "steps"), "network": ("Network", "tiles"), "export": ("Writing out", "slabs")}
+ROWS = 24  # told to tqdm, which shows nothing on a console that says it has none
 _EVERY = 10.0  # seconds between lines in a log
-_BAR = "{desc} {percentage:3.0f}% |{bar}| {n_fmt} of {total_fmt} {unit}, {elapsed} so far{postfix}"
+_BAR = "{desc} {percentage:3.0f}% |{bar:28}| {n_fmt} of {total_fmt} {unit}, {elapsed} so far{postfix}"
 
 
 def duration(seconds: float) -> str:
@@ -23,6 +25,14 @@ def duration(seconds: float) -> str:
     minutes, second = divmod(max(0, round(seconds)), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02}:{second:02}" if hours else f"{minute}:{second:02}"
+
+
+def columns(stream: TextIO) -> int:
+    """Width of a terminal; 80 where it does not tell, or says 0 as some consoles do."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 80
+    except OSError:
+        return 80
 
 
 class Bar:
@@ -91,7 +101,8 @@ class Bar:
                 unit=unit,
                 file=self._stream,
                 bar_format=_BAR,
-                dynamic_ncols=True,
+                ncols=columns(self._stream),
+                nrows=ROWS,
                 leave=not self.prefix,
             )
         if progress.done < progress.total:

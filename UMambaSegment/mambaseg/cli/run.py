@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         Exit code: 0 only if the output is written whole, 130 after Ctrl-C, else the error's own.
     """
-    # Before torch is loaded: threads that wait for each other by spinning crawl as soon as another program takes a core.
+    # Before torch is loaded: threads that wait for each other by spinning crawl once another program takes a core.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     state = State()
     try:

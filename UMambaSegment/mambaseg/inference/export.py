@@ -1,13 +1,12 @@
-"""From logits on the network's grid to labels on the input's, slab by slab.
+"""From logits on the network's grid to labels on the input's, slice by slice.
 
 The logits are interpolated as nnU-Net does it and decided voxel by voxel, but never for all classes of the whole volume
-at once: a slab of slices is brought to full resolution class by class, beside the best value so far.
+at once: each class of a slice is compared with the best so far while both are in the processor's cache.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,111 +14,59 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mambaseg.inference.planes import plane_source
 from mambaseg.inference.preprocess import Frame
 from mambaseg.inference.progress import Reporter
-from mambaseg.inference.resample import ResamplePlan, Window, resample_image
-from mambaseg.inference.splines import linear_taps, sample_positions
+from mambaseg.inference.resample import Window
 from mambaseg.models.spec import ModelSpec, Regions
 
-SLAB_VOXELS = 1 << 21
-_PROBABILITY_BYTES = 128 << 20
+# Slices of all classes that are kept between two output slices; wider images are done in bands of rows.
+BAND_BYTES = 256 << 20
+_STEPS = 100
 
 
-@dataclass(frozen=True)
-class Taps:
-    """Interpolation along one axis: two neighbours and the weight of the upper, for each output voxel."""
-
-    lower: Tensor
-    upper: Tensor
-    weight: Tensor
-
-    @classmethod
-    def along(cls, plan: ResamplePlan, axis: int, rows: slice, shift: int, device: torch.device) -> Taps:
-        """Neighbours of output voxels ``rows``; ``shift`` is the first input voxel that is held."""
-        old, new = plan.old[axis], plan.new[axis]
-        if plan.orders[axis] == 0:
-            nearest = np.floor(sample_positions(old, new, align_corners=plan.align_corners) + 0.5).astype(np.intp)
-            lower = upper = np.clip(nearest, 0, old - 1)
-            weight = np.zeros(new)
-        else:
-            lower, upper, weight = linear_taps(old, new, align_corners=plan.align_corners)
-        return cls(
-            torch.from_numpy(lower[rows] - shift).to(device),
-            torch.from_numpy(upper[rows] - shift).to(device),
-            torch.from_numpy(weight[rows].astype(np.float32)).to(device),
-        )
-
-    def apply(self, data: Tensor, axis: int) -> Tensor:
-        """Interpolate ``data`` along ``axis``."""
-        low = data.index_select(axis, self.lower)
-        if not bool(self.weight.any()):
-            return low
-        shape = [1] * data.dim()
-        shape[axis] = -1
-        return torch.lerp(low, data.index_select(axis, self.upper), self.weight.view(shape))
+def _greater(a: Tensor, b: Tensor, out: Tensor) -> None:
+    """``a > b`` as 0 and 1; on the CPU by numpy, which is four times as fast here."""
+    if a.device.type == "cpu":
+        np.greater(a.numpy(), b.numpy(), out=out.numpy().view(np.bool_))
+    else:
+        torch.gt(a, b, out=out)
 
 
-class SlabSource:
-    """Gives any slab of any class at full resolution.
+class Decider:
+    """Finds the class with the largest logit, the first of equals, without branching on voxels.
 
     Parameters
     ----------
-    logits
-        ``(classes, *held)``: the part ``held`` of the network's grid.
-    held
-        Which part that is.
-    frame
-        The way back.
+    classes
+        How many there are.
     """
 
-    def __init__(self, logits: Tensor, held: Window, frame: Frame) -> None:
-        self._logits = logits
-        self._held = held
-        self._plan = frame.back
-        self._wanted = frame.wanted
-        self._cubic = max(self._plan.orders) > 1
-        if not self._plan.is_identity and not self._cubic:
-            self._y = Taps.along(self._plan, 1, self._wanted[1], held[1].start, logits.device)
-            self._x = Taps.along(self._plan, 2, self._wanted[2], held[2].start, logits.device)
+    def __init__(self, classes: int) -> None:
+        self._small = classes <= 256
+        self._buffers: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
 
-    def slab(self, rows: slice) -> Iterator[Tensor]:
-        """Each class' logits ``(rows, y, x)`` on the wanted part of the input's grid, class after class."""
-        if self._plan.is_identity:
-            yield from self._identity(rows)
-        elif self._cubic:
-            yield from self._cubic_slab(rows)
-        else:
-            yield from self._linear_slab(rows)
-
-    def _identity(self, rows: slice) -> Iterator[Tensor]:
-        part = (rows, *self._wanted[1:])
-        z, y, x = (slice(p.start - h.start, p.stop - h.start) for p, h in zip(part, self._held, strict=True))
-        for logits in self._logits:
-            yield logits[z, y, x]
-
-    def _linear_slab(self, rows: slice) -> Iterator[Tensor]:
-        taps = Taps.along(self._plan, 0, rows, self._held[0].start, self._logits.device)
-        first, last = int(taps.lower[0]), int(taps.upper[-1]) + 1
-        local = Taps(taps.lower - first, taps.upper - first, taps.weight)
-        for logits in self._logits:
-            # columns first, while there are few voxels; slices last, where whole planes are blended
-            yield local.apply(self._y.apply(self._x.apply(logits[first:last], 2), 1), 0)
-
-    def _cubic_slab(self, rows: slice) -> Iterator[Tensor]:
-        for logits in self._logits:
-            yield resample_image(logits[None], self._plan, (rows, *self._wanted[1:]))[0]
-
-
-def _decide(values: Iterator[Tensor]) -> Tensor:
-    """Index of the largest logit, the first of equals."""
-    best = next(values).clone()
-    index = torch.zeros(best.shape, dtype=torch.int16, device=best.device)
-    larger = torch.empty(best.shape, dtype=torch.bool, device=best.device)
-    for number, value in enumerate(values, start=1):
-        torch.gt(value, best, out=larger)
-        index.masked_fill_(larger, number)
-        torch.maximum(best, value, out=best)
-    return index
+    def __call__(self, values: Iterator[Tensor]) -> Tensor:
+        """Index of the best class of each voxel; the answer is only good until the next call."""
+        first = next(values)
+        if self._buffers is None or self._buffers[0].shape != first.shape:
+            kind = torch.uint8 if self._small else torch.int32
+            self._buffers = (
+                torch.empty_like(first, memory_format=torch.contiguous_format),
+                torch.empty(first.shape, dtype=kind, device=first.device),
+                torch.empty(first.shape, dtype=torch.uint8, device=first.device),
+                torch.empty(first.shape, dtype=kind, device=first.device),
+            )
+        best, index, larger, candidate = self._buffers
+        best.copy_(first)
+        index.zero_()
+        for number, value in enumerate(values, start=1):
+            _greater(value, best, larger)
+            # classes come in rising order, so the larger number is the later, better class
+            candidate.copy_(larger).mul_(number)
+            torch.maximum(index, candidate, out=index)
+            torch.maximum(best, value, out=best)
+        return index
 
 
 def _decide_regions(values: Iterator[Tensor], regions: Regions) -> Tensor:
@@ -139,10 +86,11 @@ def label_values(spec: ModelSpec) -> NDArray[np.int64]:
     return np.array([0, *(label.value for label in spec.labels)], dtype=np.int64)
 
 
-def _slab_rows(wanted: Window, voxels_a_slab: int) -> list[slice]:
-    plane = max(1, (wanted[1].stop - wanted[1].start) * (wanted[2].stop - wanted[2].start))
-    thick = max(1, voxels_a_slab // plane)
-    return [slice(first, min(first + thick, wanted[0].stop)) for first in range(wanted[0].start, wanted[0].stop, thick)]
+def row_bands(wanted: Window, classes: int, budget: int) -> list[slice]:
+    """Bands of rows whose two kept slices of all classes stay within ``budget`` bytes."""
+    row = max(1, 2 * 4 * classes * (wanted[2].stop - wanted[2].start))
+    thick = max(1, budget // row)
+    return [slice(first, min(first + thick, wanted[1].stop)) for first in range(wanted[1].start, wanted[1].stop, thick)]
 
 
 def export_labels(
@@ -152,6 +100,7 @@ def export_labels(
     spec: ModelSpec,
     reporter: Reporter,
     probabilities_of: Sequence[int] = (),
+    band_bytes: int = BAND_BYTES,
 ) -> tuple[NDArray[np.integer[Any]], dict[int, NDArray[np.float32]]]:
     """Labels, and probabilities where asked for, on the input's grid.
 
@@ -166,9 +115,11 @@ def export_labels(
     spec
         The model.
     reporter
-        Told of every slab; asked whether to stop.
+        Told of the slices done; asked whether to stop.
     probabilities_of
         Output channels whose probability is wanted.
+    band_bytes
+        Memory for the slices of all classes that are kept between two output slices.
 
     Returns
     -------
@@ -177,29 +128,36 @@ def export_labels(
     probabilities
         Output channel to float32 array of the same shape; zero outside the image's non-zero part and the region.
     """
-    source = SlabSource(logits, held, frame)
-    values = label_values(spec)
     highest = max((label.value for label in spec.labels), default=0)
-    labels = np.zeros(frame.full, dtype=np.uint8 if highest <= 255 else np.uint16)
+    kind = np.uint8 if highest <= 255 else np.uint16
+    labels = np.zeros(frame.full, dtype=kind)
+    values = label_values(spec).astype(kind)
     maps = {channel: np.zeros(frame.full, dtype=np.float32) for channel in probabilities_of}
-    budget = SLAB_VOXELS if not maps else max(1, _PROBABILITY_BYTES // (4 * logits.shape[0]))
-    slabs = _slab_rows(frame.wanted, budget)
-    reporter.begin("export", len(slabs))
-    y, x = (slice(c.start + w.start, c.start + w.stop) for c, w in zip(frame.crop[1:], frame.wanted[1:], strict=True))
+    bands = row_bands(frame.wanted, logits.shape[0], band_bytes)
+    slices = range(frame.wanted[0].start, frame.wanted[0].stop)
+    total = len(bands) * len(slices)
+    reporter.begin("export", total)
+    decide = Decider(logits.shape[0])
+    (z0, y0, x0), x = (part.start for part in frame.crop), frame.wanted[2]
+    done = 0
     with torch.inference_mode():
-        for number, rows in enumerate(slabs, start=1):
-            z = slice(frame.crop[0].start + rows.start, frame.crop[0].start + rows.stop)
-            classes: Iterator[Tensor] = source.slab(rows)
-            if maps:
-                stacked = torch.stack(list(classes))
-                chance = torch.sigmoid(stacked) if spec.regions else torch.softmax(stacked, dim=0)
-                for channel, volume in maps.items():
-                    volume[z, y, x] = chance[channel].cpu().numpy()
-                classes = iter(stacked)
-            if spec.regions:
-                labels[z, y, x] = _decide_regions(classes, spec.regions).cpu().numpy()
-            else:
-                labels[z, y, x] = values[_decide(classes).cpu().numpy()]
-            reporter.step(number)
+        for band in bands:
+            source = plane_source(logits, held, (frame.wanted[0], band, x), frame.back)
+            for z in slices:
+                place = (z0 + z, slice(y0 + band.start, y0 + band.stop), slice(x0 + x.start, x0 + x.stop))
+                classes = source.classes(z)
+                if maps:
+                    stacked = torch.stack([one.clone() for one in classes])
+                    chance = torch.sigmoid(stacked) if spec.regions else torch.softmax(stacked, dim=0)
+                    for channel, volume in maps.items():
+                        volume[place] = chance[channel].cpu().numpy()
+                    classes = iter(stacked)
+                if spec.regions:
+                    labels[place] = _decide_regions(classes, spec.regions).cpu().numpy()
+                else:
+                    labels[place] = values[decide(classes).cpu().numpy()]
+                done += 1
+                if done == total or done % max(1, total // _STEPS) == 0:
+                    reporter.step(done)
     restored = {channel: np.asarray(frame.restore(volume), dtype=np.float32) for channel, volume in maps.items()}
     return np.asarray(frame.restore(labels), dtype=labels.dtype), restored

@@ -13,7 +13,7 @@ import torch
 from mambaseg import networks, scan
 from mambaseg.devices import choose_device, choose_precision, device_title
 from mambaseg.inference.activations import activation_bytes
-from mambaseg.inference.export import SLAB_VOXELS
+from mambaseg.inference.export import BAND_BYTES
 from mambaseg.inference.pipeline import allowed_mirror_axes, chosen_folds
 from mambaseg.inference.predict import TilePlan, mirror_combinations, plan_tiles
 from mambaseg.inference.preprocess import Frame, make_frame
@@ -97,9 +97,10 @@ def _host_peak(frame: Frame, tiles: TilePlan, spec: ModelSpec, activations: int,
     weights = spec.network.num_classes * window * _FLOAT + window * _FLOAT
     prepare = channels * crop * _FLOAT + image + (0 if frame.there.is_identity else 2 * crop * _FLOAT)
     network = 2 * image + weights + (activations if here else 0)
-    slab = min(SLAB_VOXELS, _voxels(frame.back.new)) * (5 * _FLOAT + 8)
+    plane = _voxels(frame.back.new[1:]) * _FLOAT
+    slices = min(BAND_BYTES, 2 * spec.network.num_classes * plane) + 6 * plane
     labels = 2 * _voxels(frame.full) * (1 if max((la.value for la in spec.labels), default=0) <= 255 else 2)
-    export = weights + slab + labels + 2 * maps * _voxels(frame.full) * _FLOAT
+    export = weights + slices + labels + 2 * maps * _voxels(frame.full) * _FLOAT
     return max(prepare, network, export)
 
 

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from mambaseg import scan
 from mambaseg.devices import choose_device, choose_precision, device_title
-from mambaseg.errors import OptionError
+from mambaseg.errors import OptionError, ResourceError
 from mambaseg.inference.export import export_labels
 from mambaseg.inference.postprocess import choose_labels, keep_largest, keep_only
 from mambaseg.inference.predict import PredictionSettings, TilePlan, plan_tiles, predict_logits
 from mambaseg.inference.preprocess import Frame, make_frame, prepare, resample_for_network
 from mambaseg.inference.progress import Reporter
-from mambaseg.inference.strategy import Placement, placements, run_with_retreat
+from mambaseg.inference.strategy import Placement, is_out_of_memory, placements, run_with_retreat
 from mambaseg.memory import peak_resident
 from mambaseg.models.model import Model
 from mambaseg.models.spec import AS_STORED, Label, ModelSpec
@@ -123,11 +123,29 @@ class Run:
         self.timings[stage] = round(time.monotonic() - began, 3)
 
     def __call__(self, volumes: Sequence[Volume]) -> Result:
-        """Segment."""
+        """Segment.
+
+        Raises
+        ------
+        ResourceError
+            If memory runs out where there is nothing left to retreat to.
+        """
+        try:
+            return self._segment(volumes)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise ResourceError(
+                "The computer's memory ran out while the image was being prepared or the result written out. "
+                "Close other programs, choose a region, or ask for fewer probability volumes."
+            ) from error
+
+    def _segment(self, volumes: Sequence[Volume]) -> Result:
         began = start = time.monotonic()
         self.reporter.begin("prepare", 2)
         frame = make_frame(volumes, self.spec, self.options.roi)
         if any(w.stop <= w.start for w in frame.wanted):
+            self.reporter.step(2)
             return self._empty(volumes, frame)
         data = prepare(volumes, self.spec, frame)
         self.reporter.step(1)

@@ -1,8 +1,7 @@
 """Colours and SNOMED CT codes for well-known structure names; distinct colours and no code for any other.
 
 The codes are those of DICOM PS3.16 and of 3D Slicer's General Anatomy terminology. A name that is not surely one of
-them
-gets none: no code is better than a wrong one.
+them gets none: no code is better than a wrong one.
 """
 
 from __future__ import annotations
