@@ -217,6 +217,17 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
         assert torch.equal(one, two)
 
 
+def test_a_scan_leaves_torchs_thread_count_alone() -> None:
+    """numba and torch may share one OpenMP, in which a number set for one is set for both."""
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        run(make_arguments(1, 16, 100), "numba")
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_several_threads_may_scan_at_once() -> None:
     """numba's default threading layer aborts the process when two threads enter it, so this is a process apart."""
     code = """

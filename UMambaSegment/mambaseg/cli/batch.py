@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from mambaseg.cli.output import STDOUT, check_place, give_json
-from mambaseg.cli.parameters import PATH, check_backend, command, gather, load, run_options
+from mambaseg.cli.parameters import PATH, command, gather, load, run_options
 from mambaseg.cli.progress import Bar
 
 _SOME_FAILED = 1
@@ -48,7 +48,6 @@ def batch(
     from mambaseg.batch import segment_batch
 
     loaded = load(model, orientation)
-    check_backend(options)
     chosen = inputs[0] if len(inputs) == 1 else inputs
     ending = ending if ending.startswith(".") else f".{ending}"
     with Bar(quiet=quiet) as bar:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mambaseg.errors import OptionError
 from mambaseg.options import PRECISIONS, Options
 from mambaseg.version import VERSION
 
@@ -136,31 +135,6 @@ def gather(*, folds: str | None, structures: tuple[str, ...], probabilities: boo
     """
     named = None if folds is None else tuple(part.strip() for part in folds.split(",") if part.strip())
     return Options(folds=named, structures=structures or None, probabilities=probabilities, **values)
-
-
-def check_backend(options: Options) -> None:
-    """Refuse a scan backend that cannot run on the chosen device, before anything else is done.
-
-    Raises
-    ------
-    OptionError
-        With the reason.
-    ResourceError
-        If there is no such device.
-    """
-    from mambaseg import scan
-    from mambaseg.devices import choose_device
-
-    name = options.scan_backend
-    if name == "auto":
-        return
-    if name not in scan.NAMES:
-        raise OptionError(f"There is no scan backend '{name}'. Choose 'auto' or one of {', '.join(scan.NAMES)}.")
-    device = choose_device(options.device).type
-    check = next((entry for entry in scan.check_all(device) if entry.name == name), None)
-    if check is None or not check.usable:
-        reason = check.reason if check is not None else f"does not run on {device}"
-        raise OptionError(f"The scan backend '{name}' cannot be used on {device}: it {reason}. Choose 'auto'.")
 
 
 def load(ref: str | None, orientation: str | None) -> Model:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mambaseg.cli.output import STDOUT, check_place, give_json, volume_table
-from mambaseg.cli.parameters import PATH, check_backend, command, gather, load, run_options
+from mambaseg.cli.parameters import PATH, command, gather, load, run_options
 from mambaseg.cli.progress import Bar
 from mambaseg.errors import OptionError, OutputError
 
@@ -61,7 +61,6 @@ def segment(
 
     check_writable(output, is_2d=volumes[0].is_2d, geometry=volumes[0].geometry)
     loaded = load(model, orientation)
-    check_backend(options)
     if foretell:
         click.echo(make_forecast(volumes, loaded, options).sentence(), err=True)
     with Bar(quiet=quiet) as bar:

@@ -61,6 +61,24 @@ def allowed_mirror_axes(spec: ModelSpec) -> tuple[int, ...]:
     return tuple(axis for axis in spec.mirror_axes if turned[axis + offset] not in "LR")
 
 
+def check_backend(name: str, device: str) -> None:
+    """Refuse a scan backend that cannot run on a kind of device, before anything is computed.
+
+    Raises
+    ------
+    OptionError
+        With the reason.
+    """
+    if name == "auto":
+        return
+    if name not in scan.NAMES:
+        raise OptionError(f"There is no scan backend '{name}'. Choose 'auto' or one of {', '.join(scan.NAMES)}.")
+    check = next((entry for entry in scan.check_all(device) if entry.name == name), None)
+    if check is None or not check.usable:
+        reason = check.reason if check is not None else f"does not run on {device}"
+        raise OptionError(f"The scan backend '{name}' cannot be used on {device}: it {reason}. Choose 'auto'.")
+
+
 class Run:
     """A run of one model on one input; each step fills in a part of the report."""
 
@@ -73,6 +91,7 @@ class Run:
         self.kept = choose_labels(self.spec.labels, options.structures, "structures")
         self.largest = choose_labels(self.spec.labels, options.keep_largest or (), "keep_largest")
         self.device = choose_device(options.device)
+        check_backend(options.scan_backend, self.device.type)
         self.mirror_axes = allowed_mirror_axes(self.spec) if options.mirror else ()
         self.timings: dict[str, float] = {}
         self.notes: list[str] = []

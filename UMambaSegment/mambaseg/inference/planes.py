@@ -1,7 +1,7 @@
 """Logits of single slices at full resolution, interpolated as nnU-Net does it.
 
 A slice of every class is made from the two nearest slices of the network's grid, which are brought to full resolution
-in their plane once and kept until the next two are needed. What is at work stays small enough for the processor's cache.
+in their plane once and kept until the next two are needed. What is at work is small enough for the processor's cache.
 """
 
 from __future__ import annotations

@@ -70,5 +70,12 @@ def scan_torch(problem: ScanProblem) -> tuple[Tensor, Tensor]:
     if problem.needs_gradient:
         return differentiable_scan(problem)
     plan = plan_blocks(problem.u.shape[0] * problem.A.numel(), problem.u.shape[2], problem.u.device.type)
-    y, last, _ = chunked_forward(problem.time_step(), problem.u, problem.A, problem.B, problem.C, plan)
-    return problem.finish(y), last
+    y = torch.empty_like(problem.u)
+    state: Tensor | None = None
+    for span in block_spans(problem.u.shape[2], plan):
+        part = problem.part(span)  # step, skip and gate are made block by block, while they are in the cache
+        bare, state, _ = chunked_forward(part.time_step(), part.u, part.A, part.B, part.C, plan, state)
+        y[..., span] = part.finish(bare)
+    if state is None:
+        state = problem.u.new_zeros(*problem.u.shape[:2], problem.A.shape[1])
+    return y, state

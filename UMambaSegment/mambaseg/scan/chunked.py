@@ -21,7 +21,7 @@ from torch.nn import functional
 
 STATE_NUMBERS_CPU = 1 << 17
 STATE_NUMBERS_ACCELERATOR = 1 << 22
-LONGEST_CHUNK = 256
+LONGEST_CHUNK = 200  # not a power of two: rows of a chunk would share a few cache sets and push each other out
 LONGEST_CHUNK_WITH_GRADIENT = 32
 
 
@@ -136,7 +136,7 @@ def block_spans(length: int, plan: BlockPlan) -> Iterator[slice]:
 
 
 def chunked_forward(
-    dt: Tensor, u: Tensor, A: Tensor, B: Tensor, C: Tensor, plan: BlockPlan
+    dt: Tensor, u: Tensor, A: Tensor, B: Tensor, C: Tensor, plan: BlockPlan, start: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The bare scan (no skip, no gate).
 
@@ -148,6 +148,8 @@ def chunked_forward(
         As in ``ScanProblem``.
     plan
         From `plan_blocks`.
+    start
+        State before the first token, ``(batch, dim, state)``; zero if None.
 
     Returns
     -------
@@ -162,6 +164,8 @@ def chunked_forward(
     groups, n = B.shape[1], A.shape[1]
     y = torch.empty_like(u)
     state = u.new_zeros(batch, groups, dim // groups, n)
+    if start is not None:
+        state = start.view(state.shape)
     starts: list[Tensor] = []
     for span in block_spans(length, plan):
         starts.append(state)

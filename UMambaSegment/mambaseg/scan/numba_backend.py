@@ -102,14 +102,16 @@ def _run(problem: ScanProblem, start: Tensor) -> tuple[Tensor, Tensor]:
     gate = u if problem.z is None else _array(problem.z)
     arguments = (_array(problem.delta), _array(problem.A), _array(problem.B), _array(problem.C))
     with _ENTER_KERNEL:
-        before = numba.get_num_threads()
-        numba.set_num_threads(max(1, min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)))
+        before, of_torch = numba.get_num_threads(), torch.get_num_threads()
+        numba.set_num_threads(max(1, min(of_torch, numba.config.NUMBA_NUM_THREADS)))
         try:
             kernel(
                 u, *arguments, skip, gate, bias, problem.delta_softplus, problem.z is not None, _array(start), y, last
             )
         finally:
             numba.set_num_threads(before)
+            if torch.get_num_threads() != of_torch:  # both may sit on the same OpenMP
+                torch.set_num_threads(of_torch)
     return torch.from_numpy(y), torch.from_numpy(last)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -47,6 +47,13 @@ class ScanProblem:
     def needs_gradient(self) -> bool:
         """True if autograd will ask for a backward pass."""
         return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in self.tensors)
+
+    def part(self, span: slice) -> ScanProblem:
+        """The same problem on a stretch of the sequence."""
+        z = None if self.z is None else self.z[..., span]
+        return replace(
+            self, u=self.u[..., span], delta=self.delta[..., span], B=self.B[..., span], C=self.C[..., span], z=z
+        )
 
     def time_step(self) -> Tensor:
         """The step ``(batch, dim, length)`` after bias and softplus."""
