@@ -12,6 +12,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+_NEGLIGIBLE = 1e-10
 _PAD = 12  # scipy pads the edge by as many samples before the prefilter; the filter's tail there is 1e-7
 
 
@@ -96,6 +97,8 @@ def axis_matrix(old: int, new: int, order: int, *, align_corners: bool = False) 
             matrix += weight[:, None] * coefficients[_mirrored(taps[:, tap], len(coefficients))]
     else:
         raise ValueError(f"There is no resampling of spline order {order}: use 0, 1 or 3.")
+    # far from the diagonal weights fall to denormal numbers, on which processors take a hundred times as long
+    matrix[np.abs(matrix) < _NEGLIGIBLE] = 0.0
     result = matrix.astype(np.float32)
     result.setflags(write=False)
     return result
