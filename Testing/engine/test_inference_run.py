@@ -284,6 +284,12 @@ def test_a_spacing_that_makes_no_sense_is_refused(spacing):
         mambaseg.segment(mambaseg.Volume(smooth_image((8, 9, 10)), Geometry(spacing)), make_model(make_spec()), CPU)
 
 
+def test_a_spacing_that_would_blow_the_image_up_is_refused_at_once():
+    volume = make_volume(smooth_image((12, 12, 12)), (1e6, 1e6, 1e6))
+    with pytest.raises(InputError, match="spacing in its header is probably wrong"):
+        mambaseg.segment(volume, make_model(make_spec()), CPU)
+
+
 def test_a_singular_direction_is_refused():
     geometry = Geometry(direction=(1.0, 0, 0, 1.0, 0, 0, 0, 0, 1.0))
     with pytest.raises(InputError, match="singular"):

@@ -6,7 +6,9 @@ at once: each class of a slice is compared with the best so far while both are i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,7 +24,7 @@ from mambaseg.models.spec import ModelSpec, Regions
 
 # Slices of all classes that are kept between two output slices; wider images are done in bands of rows.
 BAND_BYTES = 256 << 20
-_STEPS = 100
+_SLICES_A_TASK = 16
 
 
 def _greater(a: Tensor, b: Tensor, out: Tensor) -> None:
@@ -93,6 +95,65 @@ def row_bands(wanted: Window, classes: int, budget: int) -> list[slice]:
     return [slice(first, min(first + thick, wanted[1].stop)) for first in range(wanted[1].start, wanted[1].stop, thick)]
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What the tasks of one export share; they write to different slices of ``labels`` and ``maps``."""
+
+    logits: Tensor
+    held: Window
+    frame: Frame
+    spec: ModelSpec
+    labels: NDArray[Any]
+    maps: Mapping[int, NDArray[np.float32]]
+
+    def run(self, band: slice, rows: slice) -> None:
+        """Decide the slices ``rows`` of the crop within a band of its rows."""
+        (z0, y0, x0), x = (part.start for part in self.frame.crop), self.frame.wanted[2]
+        values = label_values(self.spec).astype(self.labels.dtype)
+        decide = Decider(self.logits.shape[0])
+        with torch.inference_mode():
+            source = plane_source(self.logits, self.held, (rows, band, x), self.frame.back)
+            for z in range(rows.start, rows.stop):
+                place = (z0 + z, slice(y0 + band.start, y0 + band.stop), slice(x0 + x.start, x0 + x.stop))
+                classes = source.classes(z)
+                if self.maps:
+                    stacked = torch.stack([one.clone() for one in classes])
+                    chance = torch.sigmoid(stacked) if self.spec.regions else torch.softmax(stacked, dim=0)
+                    for channel, volume in self.maps.items():
+                        volume[place] = chance[channel].cpu().numpy()
+                    classes = iter(stacked)
+                if self.spec.regions:
+                    self.labels[place] = _decide_regions(classes, self.spec.regions).cpu().numpy()
+                else:
+                    self.labels[place] = values[decide(classes).cpu().numpy()]
+
+
+def _stretches(wanted: slice, workers: int) -> list[slice]:
+    """Runs of slices for one task each: enough tasks to share out, few enough that neighbours are seldom made twice."""
+    thick = max(1, min(_SLICES_A_TASK, -(-(wanted.stop - wanted.start) // workers)))
+    return [slice(first, min(first + thick, wanted.stop)) for first in range(wanted.start, wanted.stop, thick)]
+
+
+def _run_in_threads(job: _Job, tasks: Sequence[tuple[slice, slice]], workers: int, reporter: Reporter) -> None:
+    """Share tasks among threads, each of which uses one core.
+
+    torch would split every small operation among its own threads and wait for the slowest, which takes a hundred times
+    as long where another program holds a core.
+    """
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            pending = [pool.submit(job.run, band, rows) for band, rows in tasks]
+            try:
+                for done, finished in enumerate(as_completed(pending), start=1):
+                    finished.result()
+                    reporter.step(done)
+            finally:
+                for future in pending:
+                    future.cancel()
+    finally:
+        torch.set_num_threads(workers)  # the threads' own setting is also what later threads would begin with
+
+
 def export_labels(
     logits: Tensor,
     held: Window,
@@ -131,33 +192,17 @@ def export_labels(
     highest = max((label.value for label in spec.labels), default=0)
     kind = np.uint8 if highest <= 255 else np.uint16
     labels = np.zeros(frame.full, dtype=kind)
-    values = label_values(spec).astype(kind)
     maps = {channel: np.zeros(frame.full, dtype=np.float32) for channel in probabilities_of}
-    bands = row_bands(frame.wanted, logits.shape[0], band_bytes)
-    slices = range(frame.wanted[0].start, frame.wanted[0].stop)
-    total = len(bands) * len(slices)
-    reporter.begin("export", total)
-    decide = Decider(logits.shape[0])
-    (z0, y0, x0), x = (part.start for part in frame.crop), frame.wanted[2]
-    done = 0
-    with torch.inference_mode():
-        for band in bands:
-            source = plane_source(logits, held, (frame.wanted[0], band, x), frame.back)
-            for z in slices:
-                place = (z0 + z, slice(y0 + band.start, y0 + band.stop), slice(x0 + x.start, x0 + x.stop))
-                classes = source.classes(z)
-                if maps:
-                    stacked = torch.stack([one.clone() for one in classes])
-                    chance = torch.sigmoid(stacked) if spec.regions else torch.softmax(stacked, dim=0)
-                    for channel, volume in maps.items():
-                        volume[place] = chance[channel].cpu().numpy()
-                    classes = iter(stacked)
-                if spec.regions:
-                    labels[place] = _decide_regions(classes, spec.regions).cpu().numpy()
-                else:
-                    labels[place] = values[decide(classes).cpu().numpy()]
-                done += 1
-                if done == total or done % max(1, total // _STEPS) == 0:
-                    reporter.step(done)
+    workers = torch.get_num_threads() if logits.device.type == "cpu" else 1
+    job = _Job(logits, held, frame, spec, labels, maps)
+    bands = row_bands(frame.wanted, logits.shape[0], band_bytes // workers)
+    tasks = [(band, rows) for band in bands for rows in _stretches(frame.wanted[0], workers)]
+    reporter.begin("export", len(tasks))
+    if workers == 1:
+        for done, (band, rows) in enumerate(tasks, start=1):
+            job.run(band, rows)
+            reporter.step(done)
+    else:
+        _run_in_threads(job, tasks, workers, reporter)
     restored = {channel: np.asarray(frame.restore(volume), dtype=np.float32) for channel, volume in maps.items()}
     return np.asarray(frame.restore(labels), dtype=labels.dtype), restored

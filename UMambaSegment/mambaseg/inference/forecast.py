@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from typing import Any
 
-import torch
-
-from mambaseg import networks, scan
 from mambaseg.devices import choose_device, choose_precision, device_title
-from mambaseg.inference.activations import activation_bytes
+from mambaseg.inference.cost import describe_network, network_cost
 from mambaseg.inference.export import BAND_BYTES
 from mambaseg.inference.pipeline import allowed_mirror_axes, chosen_folds
 from mambaseg.inference.predict import TilePlan, mirror_combinations, plan_tiles
@@ -104,33 +99,6 @@ def _host_peak(frame: Frame, tiles: TilePlan, spec: ModelSpec, activations: int,
     return max(prepare, network, export)
 
 
-@lru_cache(maxsize=8)
-def _speed(device: str) -> tuple[float, float]:
-    """(multiply-accumulates a second in convolutions, scan steps a second), measured in a fraction of a second."""
-    place = torch.device(device)
-    convolution = torch.nn.Conv3d(32, 32, 3, padding=1).to(place).eval()
-    image = torch.randn(1, 32, 24, 32, 32, device=place)
-    u = torch.randn(1, 64, 4096, device=place)
-    rates = -torch.rand(64, 16, device=place)
-    state = torch.randn(1, 16, 4096, device=place)
-
-    def clock(run: Any) -> float:
-        best = float("inf")
-        for _ in range(3):
-            began = time.perf_counter()
-            run()
-            if place.type == "cuda":
-                torch.cuda.synchronize(place)
-            best = min(best, time.perf_counter() - began)
-        return best
-
-    with torch.inference_mode():
-        conv = clock(lambda: convolution(image))
-        scanned = clock(lambda: scan.selective_scan(u, u, rates, state, state, delta_softplus=True))
-    macs = 32 * 32 * 27 * 24 * 32 * 32
-    return macs / conv, networks.counting.scan_operations((1, 64, 4096), 16, skip=False, gate=False) / scanned
-
-
 def make_forecast(
     volumes: Sequence[Volume], model: Model, options: Options, memory: MemoryProbe | None = None
 ) -> Forecast:
@@ -158,29 +126,18 @@ def make_forecast(
         plan = ("The region holds nothing but zero voxels, so nothing will run.",)
         return Forecast(str(device), title, 0, None, free, None, 0.0, 0, True, plan)
     tiles = plan_tiles(frame, spec.patch_size, options.tile_step)
-    architecture = dict(spec.network.architecture)
-    network = networks.build(
-        spec.network.name,
-        spatial_dims=spec.network.spatial_dims,
-        in_channels=spec.network.in_channels,
-        num_classes=spec.network.num_classes,
-        **architecture,
-    )
-    shape = (1, spec.network.in_channels, *spec.patch_size)
-    parameters = networks.count_parameters(network) * _FLOAT
-    half = choose_precision(options.precision, device) is not None
-    activations = activation_bytes(network, shape) // (2 if half else 1) + parameters
+    precision = choose_precision(options.precision, device)
+    cost = network_cost(describe_network(spec), spec.patch_size, str(device))
+    activations = cost.activation_bytes // (1 if precision is None else 2) + cost.parameter_bytes
     on_host = device.type != "cuda"
     maps = 0 if not options.probabilities else len(options.structures or spec.labels)
     host = _host_peak(frame, tiles, spec, activations, maps, on_host)
     window = _voxels(tiles.window_shape)
     on_device = None if on_host else activations + (spec.network.num_classes + 1) * window * _FLOAT
     device_free = probe.device_free(str(device))
-    counted = networks.count_operations(network, shape)
-    convolutions, scans = _speed(str(device))
     mirrors = len(mirror_combinations(allowed_mirror_axes(spec) if options.mirror else ()))
     passes = len(tiles.tiles) * mirrors * len(folds)
-    seconds = passes * ((counted.total - counted.scan) / convolutions + counted.scan / scans)
+    seconds = passes * cost.seconds
     fits = host <= free and (on_device is None or device_free is None or on_device <= device_free)
     steps = [place.text for place in placements(device)]
     retreat = [f"If memory is short: {text}" for text in steps[1:]] or [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,8 @@ from mambaseg.models.spec import AS_STORED, ModelSpec
 from mambaseg.volume import Volume
 
 Shape = tuple[int, int, int]
+MOST_VOXELS = 1 << 33
+"""Largest image at the network's spacing; a whole body at 0.5 mm has about a third as many voxels."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,16 @@ def _spacings(spacing: tuple[float, float, float], spec: ModelSpec) -> tuple[flo
     return spec.spacing[0], spec.spacing[1], spec.spacing[2]
 
 
+def _check_size(shape: Shape, spacing: Sequence[float], target: Sequence[float]) -> None:
+    """Refuse a header whose spacing would blow the image up beyond anything that scanners make."""
+    if math.prod(shape) > MOST_VOXELS:
+        has, wants = (" x ".join(f"{value:g}" for value in values) for values in (spacing, target))
+        raise InputError(
+            f"With voxels of {has} mm the image would have {math.prod(shape):.2g} voxels at the model's {wants} mm. "
+            "The spacing in its header is probably wrong; correct it and try again."
+        )
+
+
 def _stored_channels(volumes: Sequence[Volume]) -> list[NDArray[Any]]:
     """Each input channel as a view ``(slices, rows, columns)`` of the voxels as they are."""
     found: list[NDArray[Any]] = []
@@ -223,6 +236,7 @@ def make_frame(volumes: Sequence[Volume], spec: ModelSpec, roi: Sequence[tuple[i
         there, back = plan_resize(size, spec.patch_size, spec.resize)
     else:
         small = resampled_shape(size, spacing, target)
+        _check_size(small, spacing, target)
         there = plan_resampling(size, small, spacing, target, spec.resampling)
         back = plan_resampling(small, size, target, spacing, spec.resampling, of_logits=True)
     wanted = _everything(size)

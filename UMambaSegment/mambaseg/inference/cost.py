@@ -1,0 +1,117 @@
+"""What one pass of a network costs on a device: memory without computing anything, time by a short trial."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import nn
+
+from mambaseg import networks, scan
+from mambaseg.inference.activations import activation_bytes
+from mambaseg.models.spec import ModelSpec
+
+_FLOAT = 4
+_LONGEST_TRIAL = 1.5  # seconds; a pass that is likely to take longer is estimated from its operations
+_SCAN = (1, 64, 4096)
+_STATE = 16
+
+
+@dataclass(frozen=True)
+class NetworkCost:
+    """One pass of a network in float32.
+
+    Attributes
+    ----------
+    parameter_bytes
+        The weights.
+    activation_bytes
+        Most that its tensors hold at once.
+    seconds
+        Time of one pass.
+    """
+
+    parameter_bytes: int
+    activation_bytes: int
+    seconds: float
+
+
+def describe_network(spec: ModelSpec) -> str:
+    """A model's network as text, so that costs can be remembered by it."""
+    network = spec.network
+    arguments = {
+        "spatial_dims": network.spatial_dims,
+        "in_channels": network.in_channels,
+        "num_classes": network.num_classes,
+        **network.architecture,
+    }
+    return json.dumps([network.name, arguments], sort_keys=True)
+
+
+def _best_of(run: Callable[[], Any], device: torch.device, repeats: int) -> float:
+    best = float("inf")
+    for _ in range(repeats):
+        began = time.perf_counter()
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - began)
+    return best
+
+
+@lru_cache(maxsize=8)
+def _rates(device_name: str) -> tuple[float, float]:
+    """(multiply-accumulates a second in a convolution, and in a scan)."""
+    device = torch.device(device_name)
+    convolution = nn.Conv3d(32, 32, 3, padding=1).to(device).eval()
+    image = torch.randn(1, 32, 24, 32, 32, device=device)
+    u = torch.randn(*_SCAN, device=device)
+    rates = -torch.rand(_SCAN[1], _STATE, device=device)
+    state = torch.randn(1, _STATE, _SCAN[2], device=device)
+    with torch.inference_mode():
+        convolved = _best_of(lambda: convolution(image), device, 3)
+        scanned = _best_of(lambda: scan.selective_scan(u, u, rates, state, state, delta_softplus=True), device, 3)
+    macs = 32 * 32 * 27 * 24 * 32 * 32
+    return macs / convolved, networks.counting.scan_operations(_SCAN, _STATE, skip=False, gate=False) / scanned
+
+
+def _seconds(network: nn.Module, shape: tuple[int, ...], device_name: str) -> float:
+    counted = networks.count_operations(network, shape)
+    convolutions, scans = _rates(device_name)
+    estimate = (counted.total - counted.scan) / convolutions + counted.scan / scans
+    if estimate > _LONGEST_TRIAL:
+        return estimate
+    # small networks spend their time on norms and copies, which operations do not tell: run one
+    device = torch.device(device_name)
+    placed = network.to(device).eval()
+    image = torch.zeros(*shape, device=device)
+    with torch.inference_mode():
+        return _best_of(lambda: placed(image), device, 2)
+
+
+@lru_cache(maxsize=16)
+def network_cost(description: str, patch: tuple[int, ...], device_name: str) -> NetworkCost:
+    """Cost of one pass over a patch; measured once a process.
+
+    Parameters
+    ----------
+    description
+        From `describe_network`.
+    patch
+        Patch size in voxels.
+    device_name
+        As torch writes it, such as ``cuda:0``.
+    """
+    name, arguments = json.loads(description)
+    network = networks.build(name, **arguments)
+    shape = (1, arguments["in_channels"], *patch)
+    return NetworkCost(
+        networks.count_parameters(network) * _FLOAT,
+        activation_bytes(network, shape),
+        _seconds(network, shape, device_name),
+    )
