@@ -15,8 +15,9 @@ from mambaseg.inference.planes import plane_source
 from mambaseg.inference.postprocess import choose_labels, keep_largest, keep_only
 from mambaseg.inference.preprocess import make_frame
 from mambaseg.inference.progress import Progress, Reporter
-from mambaseg.inference.resample import resample_image
-from mambaseg.models.spec import Regions, Resampling
+from mambaseg.inference.resample import plan_resize, resample_image
+from mambaseg.models.spec import Regions, Resampling, Resize
+from scipy.ndimage import zoom
 from skimage.transform import resize
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -46,6 +47,28 @@ def test_slices_are_those_of_the_whole_resampled_at_once(spacing, axes, back):
         for z in range(wanted[0].start, wanted[0].stop):
             found = torch.stack([one.clone() for one in source.classes(z)])
             torch.testing.assert_close(found, whole[:, z, wanted[1], wanted[2]], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("size", [216, 290, 512])
+def test_labels_of_resized_slices_come_back_as_by_plain_zoom(size):
+    """The published evaluation's ``zoom(labels, order=0)``, the background it leaves at the border included."""
+    labels = np.random.default_rng(size).integers(1, 4, (224, 224)).astype(np.uint8)
+    logits = torch.nn.functional.one_hot(torch.from_numpy(labels).long(), 4).movedim(-1, 0)[:, None].float()
+    _, back = plan_resize((1, size, size), (224, 224), Resize(3, align_corners=True, back="labels"))
+    everything = (slice(0, 1), slice(0, size), slice(0, size))
+    source = plane_source(logits, (slice(0, 1), slice(0, 224), slice(0, 224)), everything, back)
+    found = Decider(4)(source.classes(0)).numpy()
+    np.testing.assert_array_equal(found, zoom(labels, size / 224, order=0))
+
+
+def test_regions_that_are_left_out_leave_their_voxels_to_the_region_around_them():
+    regions = Regions(((1, 2, 3), (2, 3), (3,)), (1, 2, 3))
+    spec = make_spec(regions=regions)
+    volume = make_volume(smooth_image((18, 16, 17)), (1.6, 1.8, 2.1))
+    names = tuple(label.name for label in spec.labels)
+    result = mambaseg.segment(volume, make_model(spec), replace(CPU, structures=names[:1], probabilities=True))
+    np.testing.assert_array_equal(result.labels == 1, result.probabilities[names[0]] > 0.5)
+    assert set(np.unique(result.labels)) == {0, 1}
 
 
 def test_bands_cover_every_row_once_and_change_nothing():

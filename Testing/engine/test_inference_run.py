@@ -12,6 +12,7 @@ import torch
 from engine.inference_cases import CT, make_model, make_spec, make_volume, random_state, smooth_image
 from mambaseg.errors import Cancelled, InputError, ModelError, OptionError, ResourceError
 from mambaseg.geometry import Geometry
+from mambaseg.inference.pipeline import allowed_mirror_axes
 from mambaseg.inference.predict import PredictionSettings, plan_tiles, predict_logits
 from mambaseg.inference.preprocess import make_frame, prepare, resample_for_network
 from mambaseg.inference.progress import Progress, Reporter
@@ -288,6 +289,50 @@ def test_a_spacing_that_would_blow_the_image_up_is_refused_at_once():
     volume = make_volume(smooth_image((12, 12, 12)), (1e6, 1e6, 1e6))
     with pytest.raises(InputError, match="spacing in its header is probably wrong"):
         mambaseg.segment(volume, make_model(make_spec()), CPU)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"folds": 0},
+        {"structures": 5},
+        {"structures": "liver"},
+        {"roi": 5},
+        {"roi": ((0, 1), (0, 1), None)},
+        {"roi": ((0.5, 3.2), (0, 1), (0, 1))},
+        {"roi": ((3, 1), (0, 1), (0, 1))},
+        {"tile_step": "x"},
+        {"tile_step": 0},
+        {"device": None},
+        {"device": "tpu"},
+        {"precision": "float8"},
+    ],
+    ids=str,
+)
+def test_options_of_the_wrong_kind_are_refused_in_words(change):
+    with pytest.raises(OptionError):
+        mambaseg.Options(**change)
+
+
+def test_an_array_in_place_of_a_volume_is_refused_in_words():
+    for wrong in (np.zeros((3, 3, 3)), "ct.nii.gz", None, [None]):
+        with pytest.raises(InputError, match="must be a Volume"):
+            mambaseg.segment(wrong, make_model(make_spec()), CPU)
+
+
+def test_an_unusable_scan_backend_is_refused_before_anything_runs():
+    volume = make_volume(smooth_image((12, 12, 12)), (2.0, 2.0, 2.0))
+    for run in (mambaseg.segment, mambaseg.forecast):
+        with pytest.raises(OptionError, match="no-such"):
+            run(volume, make_model(make_spec()), replace(CPU, scan_backend="no-such"))
+
+
+def test_left_stays_left_whatever_the_case_of_the_letters():
+    for letters in ("LPS", "lps"):
+        spec = make_spec(orientation=letters, mirror_axes=(0, 1, 2), paired_labels=((1, 2),))
+        assert allowed_mirror_axes(spec) == (0, 1)
+    assert allowed_mirror_axes(make_spec(mirror_axes=(0, 1, 2), paired_labels=((1, 2),))) == ()
+    assert allowed_mirror_axes(make_spec(mirror_axes=(0, 1, 2))) == (0, 1, 2)
 
 
 def test_a_singular_direction_is_refused():

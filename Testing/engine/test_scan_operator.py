@@ -228,6 +228,90 @@ def test_a_scan_leaves_torchs_thread_count_alone() -> None:
         torch.set_num_threads(before)
 
 
+def test_the_first_scan_of_a_process_leaves_torchs_thread_count_alone() -> None:
+    code = "import torch; torch.set_num_threads(1); from mambaseg import scan; scan.available_backends('cpu'); "
+    done = run_python(code + "raise SystemExit(torch.get_num_threads())")
+    assert done.returncode == 1, done.stderr
+
+
+def test_a_damaged_cache_is_no_obstacle(tmp_path: Path) -> None:
+    from mambaseg.scan.numba_backend import compile_kernel
+
+    if "numba" not in scan.available_backends("cpu"):
+        pytest.skip("numba does not work on this machine")
+    _, note = compile_kernel(tmp_path)
+    assert "cached" in note
+    for index in tmp_path.rglob("*.nbi"):
+        index.write_bytes(index.read_bytes()[:20])
+    kernel, note = compile_kernel(tmp_path)
+    assert "failed" in note
+    assert callable(kernel)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_process_scans_without_numba() -> None:
+    code = """
+import os, sys, torch
+from mambaseg import scan
+torch.set_num_threads(1)
+u = torch.ones(1, 16, 30)
+A, B = -torch.ones(16, 4), torch.ones(1, 4, 30)
+want = scan.selective_scan(u, u, A, B, B)
+child = os.fork()
+if child == 0:
+    same = torch.allclose(scan.selective_scan(u, u, A, B, B), want)
+    os._exit(0 if same and "numba" not in scan.available_backends("cpu") else 1)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    done = run_python(code)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 5), (2, 4, 0)])
+def test_gradients_of_empty_inputs_are_zero(shape: tuple[int, int, int]) -> None:
+    batch, dim, length = shape
+    arguments = make_arguments(batch, dim, length)
+    for value in arguments.values():
+        if isinstance(value, Tensor):
+            value.requires_grad_()
+    run(arguments, "torch")[0].sum().backward()
+    for key in ("A", "B", "delta", "delta_bias"):
+        assert arguments[key].grad is not None, key
+        assert float(arguments[key].grad.abs().sum()) == 0.0
+
+
+def test_the_published_kernel_may_be_named_on_any_device(tmp_path: Path) -> None:
+    """A stand-in package with the published name and signature: found, self-checked and run when it is asked for."""
+    folder = tmp_path / "mamba_ssm" / "ops"
+    folder.mkdir(parents=True)
+    (tmp_path / "mamba_ssm" / "__init__.py").touch()
+    (folder / "__init__.py").touch()
+    (folder / "selective_scan_interface.py").write_text(
+        """
+from mambaseg.scan.problem import ScanProblem
+from mambaseg.scan.reference import scan_reference
+def selective_scan_fn(u, delta, A, B, C, D=None, z=None, delta_bias=None, delta_softplus=False,
+                      return_last_state=False):
+    y, last = scan_reference(ScanProblem(u, delta, A, B, C, D, z, delta_bias, delta_softplus))
+    return (y, last) if return_last_state else y
+"""
+    )
+    code = f"""
+import sys, torch
+sys.path.insert(0, {str(tmp_path)!r})
+from mambaseg import scan
+u = torch.rand(1, 8, 9)
+arguments = (u, u, -torch.rand(8, 4), torch.rand(1, 4, 9), torch.rand(1, 4, 9))
+with scan.record_backends() as used:
+    y = scan.selective_scan(*arguments, backend="mamba_ssm")
+assert dict(used) == {{"mamba_ssm": 1}}
+assert torch.allclose(y, scan.selective_scan(*arguments, backend="reference"), atol=1e-6)
+assert "mamba_ssm" not in scan.available_backends("cpu")
+"""
+    done = run_python(code)
+    assert done.returncode == 0, done.stderr
+
+
 def test_several_threads_may_scan_at_once() -> None:
     """numba's default threading layer aborts the process when two threads enter it, so this is a process apart."""
     code = """

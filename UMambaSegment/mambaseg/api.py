@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from mambaseg.options import Options
@@ -17,7 +17,19 @@ if TYPE_CHECKING:
 
 
 def _as_list(volume: Volume | Sequence[Volume]) -> list[Volume]:
-    return list(volume) if isinstance(volume, (list, tuple)) else [volume]  # type: ignore[list-item]
+    from mambaseg.errors import InputError
+    from mambaseg.volume import Volume
+
+    if isinstance(volume, Volume):
+        return [volume]
+    given = list(volume) if isinstance(volume, Iterable) else [volume]
+    for one in given:
+        if not isinstance(one, Volume):
+            raise InputError(
+                f"The image must be a Volume, or a list of them with one per channel, not {type(one).__name__}. "
+                "Read a file with read_volume, or wrap an array in Volume."
+            )
+    return given
 
 
 def segment(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from mambaseg.errors import OptionError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+Region = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 PRECISIONS = ("auto", "float32", "float16", "bfloat16")
 
 
@@ -32,7 +35,8 @@ class Options:
         ``((i0, i1), (j0, j1), (k0, k1))`` half-open voxel ranges of the input grid along columns, rows and slices, or
         None. Only the region is segmented; intensities are still scaled from the whole image.
     structures
-        Names of the only structures to keep, or None for all.
+        Names of the only structures to keep, or None for all. In a model with nested regions, a voxel belongs to the
+        innermost of the structures that are kept.
     keep_largest
         Names of structures of which only the largest connected component is kept (``"all"`` for every one).
     probabilities
@@ -46,7 +50,7 @@ class Options:
     folds: tuple[str, ...] | None = None
     tile_step: float = 0.5
     mirror: bool = False
-    roi: tuple[tuple[int, int], tuple[int, int], tuple[int, int]] | None = None
+    roi: Region | None = None
     structures: tuple[str, ...] | None = None
     keep_largest: tuple[str, ...] = ()
     probabilities: bool = False
@@ -54,12 +58,15 @@ class Options:
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense, in a sentence."""
+        self._check_kinds()
         for name in ("folds", "structures", "keep_largest"):
             value = getattr(self, name)
             if isinstance(value, str):
                 raise OptionError(
                     f"Option '{name}' is a list of names, not the single text '{value}'. Write ('{value}',)."
                 )
+            if value is not None and not isinstance(value, Iterable):
+                raise OptionError(f"Option '{name}' is a list of names, not {value!r}. Write ('{value}',).")
             if value is not None:
                 object.__setattr__(self, name, tuple(str(item) for item in value))
         if self.device.split(":")[0] not in DEVICES:
@@ -71,8 +78,27 @@ class Options:
                 f"The tile step is {self.tile_step}, but it must be above 0 and at most 1 (0.5 is usual)."
             )
         if self.roi is not None:
-            if len(self.roi) != 3 or any(len(pair) != 2 or pair[1] <= pair[0] for pair in self.roi):
-                raise OptionError(
-                    "The region must be three voxel ranges (columns, rows, slices), each with its end after its start."
-                )
-            object.__setattr__(self, "roi", tuple((int(start), int(stop)) for start, stop in self.roi))
+            object.__setattr__(self, "roi", _region(self.roi))
+
+    def _check_kinds(self) -> None:
+        if not isinstance(self.device, str):
+            raise OptionError(f"The device is a name such as 'cpu' or 'cuda:0', not {self.device!r}.")
+        if isinstance(self.tile_step, bool) or not isinstance(self.tile_step, (int, float)):
+            raise OptionError(
+                f"The tile step is a number above 0 and at most 1 (0.5 is usual), not {self.tile_step!r}."
+            )
+
+
+def _region(given: object) -> Region:
+    """Three ranges of whole numbers, each with its end after its start."""
+    wrong = OptionError(
+        "The region must be three voxel ranges of whole numbers (columns, rows, slices), each with its end after its "
+        f"start, not {given!r}."
+    )
+    try:
+        i, j, k = ((operator.index(start), operator.index(stop)) for start, stop in given)  # type: ignore[attr-defined]
+    except (TypeError, ValueError) as error:
+        raise wrong from error
+    if any(stop <= start for start, stop in (i, j, k)):
+        raise wrong
+    return i, j, k

@@ -6,7 +6,7 @@ at once: each class of a slice is compared with the best so far while both are i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any
@@ -71,13 +71,17 @@ class Decider:
         return index
 
 
-def _decide_regions(values: Iterator[Tensor], regions: Regions) -> Tensor:
-    """Paint each region's value where its probability is above one half, later regions over earlier ones."""
+def _decide_regions(values: Iterator[Tensor], regions: Regions, painted_values: Container[int]) -> Tensor:
+    """Paint each region's value where its probability is above one half, later regions over earlier ones.
+
+    Regions whose value is not asked for are left out, so that what they would cover stays with the region around them.
+    """
     painted: Tensor | None = None
     for value, label in zip(values, regions.class_order, strict=True):
         if painted is None:
             painted = torch.zeros(value.shape, dtype=torch.int32, device=value.device)
-        painted.masked_fill_(torch.sigmoid(value) > 0.5, label)
+        if label in painted_values:
+            painted.masked_fill_(torch.sigmoid(value) > 0.5, label)
     if painted is None:
         raise ValueError("The model has no output channel.")
     return painted
@@ -105,6 +109,7 @@ class _Job:
     spec: ModelSpec
     labels: NDArray[Any]
     maps: Mapping[int, NDArray[np.float32]]
+    painted: Container[int]
 
     def run(self, band: slice, rows: slice) -> None:
         """Decide the slices ``rows`` of the crop within a band of its rows."""
@@ -123,7 +128,7 @@ class _Job:
                         volume[place] = chance[channel].cpu().numpy()
                     classes = iter(stacked)
                 if self.spec.regions:
-                    self.labels[place] = _decide_regions(classes, self.spec.regions).cpu().numpy()
+                    self.labels[place] = _decide_regions(classes, self.spec.regions, self.painted).cpu().numpy()
                 else:
                     self.labels[place] = values[decide(classes).cpu().numpy()]
 
@@ -162,6 +167,7 @@ def export_labels(
     reporter: Reporter,
     probabilities_of: Sequence[int] = (),
     band_bytes: int = BAND_BYTES,
+    painted: Container[int] | None = None,
 ) -> tuple[NDArray[np.integer[Any]], dict[int, NDArray[np.float32]]]:
     """Labels, and probabilities where asked for, on the input's grid.
 
@@ -181,6 +187,8 @@ def export_labels(
         Output channels whose probability is wanted.
     band_bytes
         Memory for the slices of all classes that are kept between two output slices.
+    painted
+        For a model with regions: label values of the regions to paint; all if None.
 
     Returns
     -------
@@ -194,7 +202,8 @@ def export_labels(
     labels = np.zeros(frame.full, dtype=kind)
     maps = {channel: np.zeros(frame.full, dtype=np.float32) for channel in probabilities_of}
     workers = torch.get_num_threads() if logits.device.type == "cpu" else 1
-    job = _Job(logits, held, frame, spec, labels, maps)
+    everything = {label.value for label in spec.labels}
+    job = _Job(logits, held, frame, spec, labels, maps, everything if painted is None else painted)
     bands = row_bands(frame.wanted, logits.shape[0], band_bytes // workers)
     tasks = [(band, rows) for band in bands for rows in _stretches(frame.wanted[0], workers)]
     reporter.begin("export", len(tasks))

@@ -9,7 +9,8 @@ from typing import Any
 from mambaseg.devices import choose_device, choose_precision, device_title
 from mambaseg.inference.cost import describe_network, network_cost
 from mambaseg.inference.export import BAND_BYTES
-from mambaseg.inference.pipeline import allowed_mirror_axes, chosen_folds
+from mambaseg.inference.pipeline import allowed_mirror_axes, check_backend, chosen_folds
+from mambaseg.inference.postprocess import choose_labels
 from mambaseg.inference.predict import TilePlan, mirror_combinations, plan_tiles
 from mambaseg.inference.preprocess import Frame, make_frame
 from mambaseg.inference.strategy import placements
@@ -119,6 +120,9 @@ def make_forecast(
     probe = memory or SystemMemory()
     spec = model.spec
     device = choose_device(options.device)
+    check_backend(options.scan_backend, device.type)
+    choose_labels(spec.labels, options.structures, "structures")
+    choose_labels(spec.labels, options.keep_largest or (), "keep_largest")
     frame = make_frame(volumes, spec, options.roi)
     folds = chosen_folds(model, options)
     title, free = device_title(device), probe.host_free()

@@ -181,7 +181,13 @@ class Run:
         began = time.monotonic()
         wanted_maps = self._probability_channels()
         labels, maps = export_labels(
-            logits, tiles.image_window, frame, self.spec, self.reporter, tuple(wanted_maps.values())
+            logits,
+            tiles.image_window,
+            frame,
+            self.spec,
+            self.reporter,
+            tuple(wanted_maps.values()),
+            painted={label.value for label in self.kept},
         )
         del logits
         if self.largest:

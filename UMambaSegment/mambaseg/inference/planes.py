@@ -33,26 +33,33 @@ class Taps:
     lower: Tensor
     upper: Tensor
     weight: Tensor
+    outside: Tensor | None = None
 
     @classmethod
     def along(cls, plan: ResamplePlan, axis: int, rows: slice, shift: int, device: torch.device) -> Taps:
         """Neighbours of output voxels ``rows``; ``shift`` is the first input voxel that is held."""
         old, new = plan.old[axis], plan.new[axis]
+        outside: Tensor | None = None
         if plan.orders[axis] == 0:
-            nearest = np.floor(sample_positions(old, new, align_corners=plan.align_corners) + 0.5).astype(np.intp)
-            lower = upper = np.clip(nearest, 0, old - 1)
+            positions = sample_positions(old, new, align_corners=plan.align_corners)
+            lower = upper = np.clip(np.floor(positions + 0.5).astype(np.intp), 0, old - 1)
             weight = np.zeros(new)
+            if plan.align_corners and (positions[rows] > old - 1).any():  # scipy's plain zoom gives background there
+                outside = torch.from_numpy(positions[rows] > old - 1).to(device)
         else:
             lower, upper, weight = linear_taps(old, new, align_corners=plan.align_corners)
         return cls(
             torch.from_numpy(lower[rows] - shift).to(device),
             torch.from_numpy(upper[rows] - shift).to(device),
             torch.from_numpy(weight[rows].astype(np.float32)).to(device),
+            outside,
         )
 
     def apply(self, plane: Tensor, axis: int) -> Tensor:
         """Interpolate ``(y, x)`` along ``axis``."""
         low = plane.index_select(axis, self.lower)
+        if self.outside is not None:  # equal logits of all classes: background
+            low.masked_fill_(self.outside.view(-1, 1) if axis == 0 else self.outside, 0.0)
         if not bool(self.weight.any()):
             return low
         weight = self.weight.view(-1, 1) if axis == 0 else self.weight

@@ -84,7 +84,7 @@ def _needed(frame: Frame) -> Window:
             align_corners=frame.back.align_corners,
         )
         used = (matrix[wanted] != 0).any(axis=0).nonzero()[0]
-        spans.append(slice(int(used[0]), int(used[-1]) + 1))
+        spans.append(slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, 1))
     return spans[0], spans[1], spans[2]
 
 

@@ -28,6 +28,8 @@ from mambaseg.models.spec import AS_STORED, ModelSpec
 from mambaseg.volume import Volume
 
 Shape = tuple[int, int, int]
+PICTURE_SPACING = 999.0
+"""What nnU-Net takes for the missing axis of a picture (mm), so that this axis counts as the coarse one."""
 MOST_VOXELS = 1 << 33
 """Largest image at the network's spacing; a whole body at 0.5 mm has about a third as many voxels."""
 
@@ -225,6 +227,8 @@ def make_frame(volumes: Sequence[Volume], spec: ModelSpec, roi: Sequence[tuple[i
     geometry, stored = volumes[0].geometry, volumes[0].shape
     turn = Turn() if spec.orientation == AS_STORED else turn_to(geometry, spec.orientation)
     turned_spacing = turn.apply_geometry(geometry, stored).spacing[::-1]
+    if volumes[0].is_2d:
+        turned_spacing = (PICTURE_SPACING, *turned_spacing[1:])
     z, y, x = (turned_spacing[axis] for axis in spec.axes)
     spacing = (z, y, x)
     channels = [turn.apply(channel).transpose(spec.axes) for channel in _stored_channels(volumes)]

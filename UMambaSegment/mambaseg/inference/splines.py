@@ -97,6 +97,8 @@ def axis_matrix(old: int, new: int, order: int, *, align_corners: bool = False) 
             matrix += weight[:, None] * coefficients[_mirrored(taps[:, tap], len(coefficients))]
     else:
         raise ValueError(f"There is no resampling of spline order {order}: use 0, 1 or 3.")
+    if align_corners:  # scipy's plain zoom gives zero where rounding puts a position beyond the last sample
+        matrix[positions > old - 1] = 0.0
     # far from the diagonal weights fall to denormal numbers, on which processors take a hundred times as long
     matrix[np.abs(matrix) < _NEGLIGIBLE] = 0.0
     result = matrix.astype(np.float32)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import ssl
 import time
 import urllib.error
 import urllib.parse
@@ -19,7 +18,6 @@ from mambaseg.version import VERSION
 Progress = Callable[[int, int], None]
 _BLOCK = 256 * 1024
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
-_NETWORK_ERRORS = (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError)
 
 
 class Response(Protocol):
@@ -249,12 +247,12 @@ class Download:
             if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
                 self.part.unlink(missing_ok=True)
             return f"the server answers {error.code} {error.reason}"
-        except _NETWORK_ERRORS as error:
-            return f"no answer ({getattr(error, 'reason', error)})"
         except FileNotFoundError:
             return "there is no such file"
         except (PermissionError, IsADirectoryError) as error:
             return f"the file cannot be read ({error.strerror})"
+        except (http.client.HTTPException, OSError) as error:
+            return f"no answer ({getattr(error, 'reason', error)})"
         try:
             return self._copy(response, have, progress, cancel)
         finally:
@@ -273,7 +271,7 @@ class Download:
                     raise Cancelled("The download was stopped. What was fetched so far is kept.")
                 try:
                     block = response.read(_BLOCK)
-                except _NETWORK_ERRORS as error:
+                except (http.client.HTTPException, OSError) as error:  # the network's: nothing is written here
                     return f"the connection broke after {done} of {self.size} bytes ({error or type(error).__name__})"
                 if not block:
                     break

@@ -178,6 +178,11 @@ class ModelSpec:
     source: Mapping[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
 
+    def __post_init__(self) -> None:
+        """Write an orientation's letters in capitals, so that comparisons of letters hold."""
+        if self.orientation != AS_STORED:
+            object.__setattr__(self, "orientation", self.orientation.upper())
+
     @property
     def folds(self) -> tuple[str, ...]:
         """Names of the folds whose weights are here."""

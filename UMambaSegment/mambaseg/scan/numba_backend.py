@@ -73,15 +73,40 @@ def compile_kernel(folder: Path) -> tuple[Callable[..., None], str]:
         return kernel, f"compiled in memory, because the cache folder {folder} cannot be written"
     with _cache_folder(folder):
         kernel = numba.njit(cache=True, **options)(lanes.scan_kernel)
+    try:
+        _try_out(kernel)
+    except Exception as error:  # noqa: BLE001  (a probe: a damaged, foreign or full cache is reported in the note)
+        kernel = numba.njit(**options)(lanes.scan_kernel)
+        return kernel, f"compiled in memory, because the cache in {folder} failed ({type(error).__name__}: {error})"
     return kernel, f"compiled and cached in {folder}"
+
+
+def _try_out(kernel: Callable[..., None]) -> None:
+    """Compile or load by running one token, so that whatever is wrong with the cache shows here."""
+    one, row = np.zeros((1, 1, 1), np.float32), np.zeros(1, np.float32)
+    rates, state = np.zeros((1, 1), np.float32), np.zeros((1, 1, 1, 1), np.float32)
+    with _ENTER_KERNEL:
+        kernel(one, one, rates, state, state, row, one, row, True, False, one, one.copy(), one.copy())
 
 
 def _get_kernel() -> Callable[..., None]:
     global _kernel, _cache_note
     with _COMPILE:
         if _kernel is None:
-            _kernel, _cache_note = compile_kernel(user_cache_folder() / "numba")
+            with _torch_threads_kept():
+                _kernel, _cache_note = compile_kernel(user_cache_folder() / "numba")
         return _kernel
+
+
+@contextlib.contextmanager
+def _torch_threads_kept() -> Iterator[int]:
+    """Put torch's number of threads back: numba may sit on the same OpenMP, which it starts with one thread a core."""
+    threads = torch.get_num_threads()
+    try:
+        yield threads
+    finally:
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
 
 
 def _array(tensor: Tensor) -> Any:
@@ -101,17 +126,15 @@ def _run(problem: ScanProblem, start: Tensor) -> tuple[Tensor, Tensor]:
     bias = zeros if problem.delta_bias is None else _array(problem.delta_bias)
     gate = u if problem.z is None else _array(problem.z)
     arguments = (_array(problem.delta), _array(problem.A), _array(problem.B), _array(problem.C))
-    with _ENTER_KERNEL:
-        before, of_torch = numba.get_num_threads(), torch.get_num_threads()
-        numba.set_num_threads(max(1, min(of_torch, numba.config.NUMBA_NUM_THREADS)))
+    with _ENTER_KERNEL, _torch_threads_kept() as threads:
+        before = numba.get_num_threads()
+        numba.set_num_threads(max(1, min(threads, numba.config.NUMBA_NUM_THREADS)))
         try:
             kernel(
                 u, *arguments, skip, gate, bias, problem.delta_softplus, problem.z is not None, _array(start), y, last
             )
         finally:
             numba.set_num_threads(before)
-            if torch.get_num_threads() != of_torch:  # both may sit on the same OpenMP
-                torch.set_num_threads(of_torch)
     return torch.from_numpy(y), torch.from_numpy(last)
 
 

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from torch import Tensor
 
 from mambaseg.scan.problem import ScanProblem, make_problem
 from mambaseg.scan.registry import choose_backend, note_use
 
+_log = logging.getLogger(__name__)
 
-def _run(problem: ScanProblem, backend: str) -> tuple[Tensor, Tensor]:
-    if 0 in problem.u.shape or problem.A.shape[1] == 0:
-        state = problem.u.new_zeros(*problem.u.shape[:2], problem.A.shape[1])
-        return problem.finish(torch.zeros_like(problem.u)), state
+
+def _run(problem: ScanProblem, backend: str, *, wants_state: bool) -> tuple[Tensor, Tensor]:
+    if problem.u.is_meta or 0 in problem.u.shape or problem.A.shape[1] == 0:
+        return _nothing_to_scan(problem)
     name, function = choose_backend(backend, problem)
+    if name == "mamba_ssm" and wants_state and problem.needs_gradient:
+        _log.warning("The published kernel gives no gradient of the last state, so the scan backend 'torch' runs here.")
+        name, function = choose_backend("torch", problem)
     note_use(name)
     return function(problem)
+
+
+def _nothing_to_scan(problem: ScanProblem) -> tuple[Tensor, Tensor]:
+    """What is left where there is no token, no channel or no state, every argument still in autograd's graph."""
+    state = problem.u.new_zeros(*problem.u.shape[:2], problem.A.shape[1])
+    y = torch.zeros_like(problem.u)
+    for tensor in problem.tensors:
+        if tensor.requires_grad:
+            y = y + 0.0 * tensor.sum()
+    return problem.finish(y), state
 
 
 def selective_scan(
@@ -73,6 +89,6 @@ def selective_scan(
     """
     with torch.autocast(u.device.type if u.device.type != "meta" else "cpu", enabled=False):
         problem = make_problem(u, delta, A, B, C, D, z, delta_bias, delta_softplus)
-        y, last = _run(problem, backend)
+        y, last = _run(problem, backend, wants_state=return_last_state)
     y = y.to(u.dtype)
     return (y, last) if return_last_state else y

@@ -6,6 +6,7 @@ import contextlib
 import contextvars
 import importlib
 import logging
+import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -25,11 +26,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class BackendEntry:
-    """A backend by name: how to get it, and on which kinds of device it may run (fastest backends come first)."""
+    """A backend by name: how to get it, and on which kinds of device it may run (fastest backends come first).
+
+    ``by_name_only``: kinds of device on which it runs where a person names it and the self-check allows, never unasked.
+    """
 
     name: str
     load: Callable[[], Backend]
     devices: tuple[str, ...]
+    by_name_only: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -56,9 +61,9 @@ def _load_upstream() -> Backend:
     return UpstreamBackend(load_upstream())
 
 
-_ANYWHERE = ("cpu", "cuda", "mps", "xpu", "meta")
+_ANYWHERE = ("cpu", "cuda", "mps", "xpu")
 ENTRIES: tuple[BackendEntry, ...] = (
-    BackendEntry("mamba_ssm", _load_upstream, ("cuda",)),
+    BackendEntry("mamba_ssm", _load_upstream, ("cuda",), by_name_only=("cpu",)),
     BackendEntry("numba", _load_numba, ("cpu",)),
     BackendEntry("torch", lambda: scan_torch, _ANYWHERE),
     BackendEntry("reference", lambda: scan_reference, _ANYWHERE),
@@ -101,12 +106,12 @@ def check_backend(entry: BackendEntry, device: str) -> BackendCheck:
     device
         Kind of device: ``cpu``, ``cuda``, ``mps``.
     """
-    if device not in entry.devices:
+    if device not in (*entry.devices, *entry.by_name_only):
         return BackendCheck(entry.name, device, usable=False, reason=f"does not run on {device}")
     try:
         backend = entry.load()
         problem = _check_problem(device)
-        with torch.no_grad(), torch.autocast(device if device != "meta" else "cpu", enabled=False):
+        with torch.no_grad(), torch.autocast(device, enabled=False):
             found = backend(problem)
             wanted = scan_reference(problem)
         error = max(float((f - w).abs().max() / w.abs().max()) for f, w in zip(found, wanted, strict=True))
@@ -175,6 +180,16 @@ def choose_backend(name: str, problem: ScanProblem) -> tuple[str, Backend]:
         raise ValueError(f"The scan backend '{name}' cannot be used on {device}: it {check.reason}. Choose 'auto'.")
     return name, _loaded[name]
 
+
+def _after_fork() -> None:
+    """OpenMP ends a forked process that uses it after its parent did, so numba is out of use there."""
+    if "numba" in _loaded:
+        reason = "cannot run in a process that was forked after the scan had run"
+        _checks["numba", "cpu"] = BackendCheck("numba", "cpu", usable=False, reason=reason)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 _DOUBLE = ("torch", "reference")
 

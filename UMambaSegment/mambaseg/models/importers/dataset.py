@@ -42,6 +42,11 @@ def channels(dataset: Mapping[str, Any]) -> tuple[Channel, ...]:
         raise ModelError(
             "The dataset.json names no input channels ('channel_names'). Get the one that was trained with."
         )
+    if not all(str(key).isdecimal() for key in names):
+        raise ModelError(
+            f"The dataset.json numbers its input channels {', '.join(map(str, names))}, but they must be 0, 1 "
+            "and so on. Get the one that was trained with."
+        )
     ordered = [str(names[key]) for key in sorted(names, key=int)]
     colour = len(ordered) == 3 and {_COLOURS.get(name.lower()) for name in ordered} == {"red", "green", "blue"}
     if colour:

@@ -84,7 +84,7 @@ def import_nnunet(
     folder: Path | str,
     *,
     checkpoint: str = "checkpoint_final",
-    folds: Iterable[str | int] | None = None,
+    folds: Iterable[str | int] | str | int | None = None,
     orientation: str | None = None,
     model_id: str | None = None,
 ) -> Model:
@@ -138,11 +138,12 @@ def import_nnunet(
     return Model(spec, weights, _card(spec), licence, str(results))
 
 
-def _checkpoint_files(results: Path, checkpoint: str, folds: Iterable[str | int] | None) -> list[Path]:
+def _checkpoint_files(results: Path, checkpoint: str, folds: Iterable[str | int] | str | int | None) -> list[Path]:
     name = checkpoint if checkpoint.endswith(".pth") else f"{checkpoint}.pth"
     there = sorted(path.name for path in results.glob("fold_*") if path.is_dir())
     if folds is not None:
-        wanted = [f"fold_{fold}" for fold in folds]
+        named = [folds] if isinstance(folds, (str, int)) else folds
+        wanted = [f"fold_{fold}" for fold in named]
     else:
         having = [fold for fold in there if (results / fold / name).is_file()]
         wanted = [fold for fold in having if fold != "fold_all"] or having

@@ -169,8 +169,8 @@ def _from_old_form(planned: Planned) -> dict[str, Any]:
         "features_per_stage": [int(min(base * 2**stage, largest)) for stage in range(len(kernels))],
         "kernel_sizes": [_ints(item) for item in kernels],
         "strides": [_ints(item) for item in planned.need("pool_op_kernel_sizes")],
-        "n_conv_per_stage": _ints(planned.need("n_conv_per_stage_encoder")),
-        "n_conv_per_stage_decoder": _ints(planned.need("n_conv_per_stage_decoder")),
+        "n_conv_per_stage": _per_stage(planned.need("n_conv_per_stage_encoder"), len(kernels)),
+        "n_conv_per_stage_decoder": _per_stage(planned.need("n_conv_per_stage_decoder"), len(kernels) - 1),
     }
 
 
@@ -233,7 +233,7 @@ def normalisation(planned: Planned, channels: int) -> tuple[Normalisation, ...]:
         If a scheme is not known or its numbers are missing.
     """
     schemes = list(planned.need("normalization_schemes"))
-    masks = list(planned.values.get("use_mask_for_norm", [False] * len(schemes)))
+    masks = list(planned.values.get("use_mask_for_norm") or [False] * len(schemes))
     if len(schemes) != channels or len(masks) != channels:
         raise ModelError(
             f"The plans scale {len(schemes)} channels, but dataset.json has {channels}. The files do not belong "
