@@ -19,6 +19,7 @@ from mambaseg.inference.progress import Progress, Reporter
 from mambaseg.inference.strategy import Placement, placements, run_with_retreat
 from mambaseg.models.model import MemoryWeights, Model
 from mambaseg.models.spec import Normalisation, Resize
+from mambaseg.volume import Volume
 from torch import nn
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -291,6 +292,19 @@ def test_a_spacing_that_would_blow_the_image_up_is_refused_at_once():
         mambaseg.segment(volume, make_model(make_spec()), CPU)
 
 
+def test_a_picture_is_refused_by_a_model_for_volumes():
+    picture = Volume(np.zeros((1, 20, 20), np.uint8), is_2d=True)
+    with pytest.raises(InputError, match="works on volumes"):
+        mambaseg.segment(picture, make_model(make_spec()), CPU)
+
+
+def test_voxels_beyond_float32_are_refused_without_a_warning():
+    image = smooth_image((12, 12, 12)).astype(np.float64)
+    image[3, 4, 5] = -1e300
+    with pytest.raises(InputError, match="1 voxel"):
+        mambaseg.segment(make_volume(image, (2.0, 2.0, 2.0)), make_model(make_spec()), CPU)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -303,6 +317,7 @@ def test_a_spacing_that_would_blow_the_image_up_is_refused_at_once():
         {"roi": ((3, 1), (0, 1), (0, 1))},
         {"tile_step": "x"},
         {"tile_step": 0},
+        {"tile_step": 1e-4},
         {"device": None},
         {"device": "tpu"},
         {"precision": "float8"},

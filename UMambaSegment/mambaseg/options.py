@@ -10,6 +10,7 @@ from typing import Literal
 from mambaseg.errors import OptionError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+SMALLEST_STEP = 0.05
 Region = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 PRECISIONS = ("auto", "float32", "float16", "bfloat16")
 
@@ -28,7 +29,7 @@ class Options:
     folds
         Names of the folds to average, or None for all.
     tile_step
-        Step between tiles as a fraction of the patch, above 0 and at most 1.
+        Step between tiles as a fraction of the patch, from 0.05 to 1.
     mirror
         Average over mirrored copies, along the axes that the model allows.
     roi
@@ -73,9 +74,10 @@ class Options:
             raise OptionError(f"There is no device '{self.device}'. Choose one of {', '.join(DEVICES)}.")
         if self.precision not in PRECISIONS:
             raise OptionError(f"There is no precision '{self.precision}'. Choose one of {', '.join(PRECISIONS)}.")
-        if not 0 < self.tile_step <= 1:
+        if not SMALLEST_STEP <= self.tile_step <= 1:
             raise OptionError(
-                f"The tile step is {self.tile_step}, but it must be above 0 and at most 1 (0.5 is usual)."
+                f"The tile step is {self.tile_step}, but it must be from {SMALLEST_STEP} to 1 (0.5 is usual): "
+                "smaller steps multiply the time and no longer change the result."
             )
         if self.roi is not None:
             object.__setattr__(self, "roi", _region(self.roi))
@@ -84,9 +86,7 @@ class Options:
         if not isinstance(self.device, str):
             raise OptionError(f"The device is a name such as 'cpu' or 'cuda:0', not {self.device!r}.")
         if isinstance(self.tile_step, bool) or not isinstance(self.tile_step, (int, float)):
-            raise OptionError(
-                f"The tile step is a number above 0 and at most 1 (0.5 is usual), not {self.tile_step!r}."
-            )
+            raise OptionError(f"The tile step is a number from 0.05 to 1 (0.5 is usual), not {self.tile_step!r}.")
 
 
 def _region(given: object) -> Region:

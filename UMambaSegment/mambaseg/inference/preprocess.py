@@ -88,10 +88,11 @@ def _check_voxels(volume: Volume) -> None:
             "Give an image of whole or real numbers."
         )
     if np.issubdtype(voxels.dtype, np.floating):
-        bad = int(voxels.size - np.count_nonzero(np.isfinite(voxels)))
+        usable = np.isfinite(voxels) if voxels.itemsize <= 4 else np.abs(voxels) <= np.finfo(np.float32).max
+        bad = int(voxels.size - np.count_nonzero(usable))
         if bad:
             raise InputError(
-                f"{name} holds {bad} voxel(s) that are not numbers or infinite, so that scaling it would fail. "
+                f"{name} holds {bad} voxel(s) that are not numbers, infinite or beyond 3e38, so scaling it would fail. "
                 "Replace them (air is -1000 HU in CT) and try again."
             )
 
@@ -114,6 +115,11 @@ def check_inputs(volumes: Sequence[Volume], spec: ModelSpec) -> None:
             f"{found} were given. Give one image a channel, in that order."
         )
     first = volumes[0]
+    if any(volume.is_2d for volume in volumes) and spec.network.spatial_dims == 3:
+        raise InputError(
+            f"The model '{spec.id}' works on volumes, but the image is a picture without a third axis, whose grey "
+            "values and size in mm are not known. Give it the scan itself (NIfTI, NRRD, MetaImage or DICOM)."
+        )
     for volume in volumes:
         volume.geometry.check()
         if volume.shape != first.shape:
