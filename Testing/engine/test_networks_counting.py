@@ -36,6 +36,12 @@ def test_a_convolutional_network_counted_by_hand() -> None:
     assert count.total == count.convolution
 
 
+def test_each_network_says_its_own_cost() -> None:
+    network = networks.build("residual_unet", **UNET)
+    assert network.count_operations((1, 1, 8, 8)).convolution == _unet_convolutions()
+    assert network.count_parameters() == sum(value.numel() for value in network.parameters())
+
+
 def test_a_mamba_layer_counted_by_hand() -> None:
     count = networks.count_operations(networks.build("umamba_bot", **UNET), (1, 1, 8, 8))
     tokens, width, inner, state, rank = 4 * 4, 16, 32, 16, 1

@@ -6,7 +6,6 @@ is watched; the highest sum is the peak.
 
 from __future__ import annotations
 
-import copy
 import weakref
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from mambaseg.networks.counting import shapes_only
 
 
 class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -59,7 +60,7 @@ def activation_bytes(network: nn.Module, input_shape: Sequence[int]) -> int:
     input_shape
         ``(batch, channels, ...)``.
     """
-    shadow = copy.deepcopy(network).to("meta").eval()
+    shadow = shapes_only(network)
     watcher = _Watcher()
     with torch.inference_mode(mode=False), torch.no_grad(), watcher:
         shadow(torch.empty(*input_shape, device="meta"))

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from mambaseg.errors import InputError
+
+if TYPE_CHECKING:
+    from mambaseg.networks.counting import OperationCount
 
 
 def format_size(size: tuple[int, ...]) -> str:
@@ -63,6 +68,18 @@ class SegmentationNetwork(nn.Module):
     def accepted_channels(self) -> tuple[int, ...]:
         """Numbers of input channels that the network takes."""
         return (self.in_channels,)
+
+    def count_parameters(self) -> int:
+        """Count the parameters; a tensor with several names counts once."""
+        from mambaseg.networks.counting import count_parameters
+
+        return count_parameters(self)
+
+    def count_operations(self, input_shape: Sequence[int]) -> OperationCount:
+        """Count the multiply-accumulates for an input ``(batch, channels, *space)``, the scan included."""
+        from mambaseg.networks.counting import count_operations
+
+        return count_operations(self, input_shape)
 
     def check_input(self, x: Tensor) -> None:
         """Refuse an input that the network cannot take.

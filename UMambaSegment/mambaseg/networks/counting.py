@@ -79,7 +79,7 @@ def count_operations(network: nn.Module, input_shape: Sequence[int]) -> Operatio
     input_shape
         ``(batch, channels, *space)``.
     """
-    twin = _shapes_only(network)
+    twin = shapes_only(network)
     scans: list[int] = []
 
     def record(_module: nn.Module, inputs: tuple[Tensor, ...], kwargs: dict[str, Any], _output: Tensor) -> None:
@@ -101,7 +101,7 @@ def count_operations(network: nn.Module, input_shape: Sequence[int]) -> Operatio
     return OperationCount(convolution=convolution, linear=linear, scan=sum(scans))
 
 
-def _shapes_only(network: nn.Module) -> nn.Module:
+def shapes_only(network: nn.Module) -> nn.Module:
     """Copy a network to the meta device without copying a value; tensors with several names keep them."""
     memo: dict[int, Any] = {}
     for parameter in network.parameters():
