@@ -44,6 +44,11 @@ def _check_network(spec: ModelSpec) -> None:
             f"The network '{network.name}' is two-dimensional, but the model says it has 3 axes. Correct it."
         )
     tied = network.architecture.get("patch_size")
+    if tied is not None and not isinstance(tied, (list, tuple)):
+        raise ModelError(
+            f"The network's 'architecture.patch_size' is {tied!r}, but it must be a list with one size an axis. "
+            "Get the model again."
+        )
     if tied is not None and list(tied) != list(spec.patch_size):
         raise ModelError(
             f"'patch_size' is {list(spec.patch_size)}, but the network was built for {list(tied)}. Get the model again."

@@ -106,6 +106,9 @@ def check_schema(value: Mapping[str, Any], schema_name: str, what: str) -> None:
         raise ModelError(f"{what}: {_sentence(error)} Correct it, or get the file again.") from error
 
 
+# Texts are shown in terminals, tables and DICOM: a line break or an escape sequence in a name could feign other lines.
+_NO_CONTROLS = r"^[^\u0000-"
+_SEVERAL_LINES = r"^[^\u0000-\u0008"
 _WANTED = {
     "type": "must be of type {}",
     "enum": "must be one of {}",
@@ -130,10 +133,13 @@ def _sentence(error: Any) -> str:
         return f"the key '{missing[0]}' is missing{inside}."
     if rule == "additionalProperties":
         unknown = [key for key in value if key not in definition["properties"]]
-        return f"the key '{unknown[0]}'{inside} is not known."
+        return f"the key {unknown[0]!r}{inside} is not known."
     shown = json.dumps(value, default=str)
     if len(shown) > 60:
         shown = shown[:57] + "..."
+    if rule == "pattern" and definition["pattern"].startswith(_NO_CONTROLS):
+        several = " in a text of several lines" if definition["pattern"].startswith(_SEVERAL_LINES) else ""
+        return f"'{place or 'the whole'}' is {shown}, but it must not hold control characters{several}."
     template = _WANTED.get(rule)
     wanted = template.format(_listed(definition.get(rule))) if template else "is not allowed"
     return f"'{place or 'the whole'}' is {shown}, but it {wanted}."

@@ -131,24 +131,34 @@ class Model:
         ModelError
             If the network cannot be built with the package's architecture, or the weights do not fit key for key.
         """
+        import torch
+
         from mambaseg import networks
 
         network = self.spec.network
         arguments: dict[str, Any] = {**network.architecture, **settings}
-        try:
-            built: nn.Module = networks.build(
+
+        def build() -> nn.Module:
+            return networks.build(
                 network.name,
                 spatial_dims=network.spatial_dims,
                 in_channels=network.in_channels,
                 num_classes=network.num_classes,
                 **arguments,
             )
-        except (TypeError, ValueError) as error:
+
+        name, state = self._weights_of(fold)
+        try:
+            with torch.device("meta"):  # nothing is allocated for a network that the weights do not fit
+                planned = build()
+            check_fit(planned, state, name)
+            built = build()
+        except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
             raise ModelError(
                 f"The network '{network.name}' of the model '{self.spec.id}' cannot be built as described ({error}). "
                 "Get the model again, or update mambaseg."
             ) from error
-        self.load_into(built, fold)
+        load_strictly(built, state, name)
         return built.to(device).eval()
 
     def load_into(self, network: nn.Module, fold: str | None = None) -> None:
@@ -157,13 +167,30 @@ class Model:
         Raises
         ------
         ModelError
-            Naming what is missing, left over or of another shape.
+            Naming what is missing, left over, of another shape, or not finite.
         """
+        name, state = self._weights_of(fold)
+        load_strictly(network, state, name)
+
+    def check_loads(self) -> None:
+        """Build the network and load every fold into it, so that what cannot be used is told before it is installed.
+
+        Raises
+        ------
+        ModelError
+            If the network cannot be built, or a fold's weights do not fit it or are not finite.
+        """
+        network = self.build_network()
+        for fold in self.folds[1:]:
+            self.load_into(network, fold)
+
+    def _weights_of(self, fold: str | None) -> tuple[str, dict[str, torch.Tensor]]:
+        """Give what sentences call a fold's weights (the first one's if None), and the weights."""
         if fold is None:
             if not self.folds:
                 raise ModelError(f"The model '{self.spec.id}' has no weights. Get it again.")
             fold = self.folds[0]
-        load_strictly(network, self.state_dict(fold), f"fold '{fold}' of the model '{self.spec.id}'")
+        return f"fold '{fold}' of the model '{self.spec.id}'", self.state_dict(fold)
 
 
 def load_strictly(network: nn.Module, state: Mapping[str, torch.Tensor], what: str) -> None:
@@ -172,7 +199,29 @@ def load_strictly(network: nn.Module, state: Mapping[str, torch.Tensor], what: s
     Raises
     ------
     ModelError
-        Naming the keys that are missing, left over or of another shape; the network is then unchanged.
+        Naming the keys that are missing, left over, of another shape or kind, or hold NaN or infinite values; the
+        network is then unchanged.
+    """
+    import torch
+
+    check_fit(network, state, what)
+    wanted = network.state_dict()
+    for key, tensor in state.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor.to(wanted[key].dtype)).all()):
+            raise ModelError(
+                f"The weights '{key}' of {what} hold NaN or infinite values, so the model would give nonsense. "
+                "Get the model again."
+            )
+    network.load_state_dict(dict(state), strict=True)
+
+
+def check_fit(network: nn.Module, state: Mapping[str, torch.Tensor], what: str) -> None:
+    """Hold weights to a network key for key without loading them; the network may be on the meta device.
+
+    Raises
+    ------
+    ModelError
+        Naming the keys that are missing, left over, of another shape, or not of the network's kind of number.
     """
     wanted = network.state_dict()
     missing = [key for key in wanted if key not in state]
@@ -180,11 +229,21 @@ def load_strictly(network: nn.Module, state: Mapping[str, torch.Tensor], what: s
     differing = [
         f"{key} ({_shape(state[key])}, the network has {_shape(wanted[key])})"
         for key in wanted
-        if key in state and state[key].shape != wanted[key].shape
+        if key in state and is_plain(state[key]) and state[key].shape != wanted[key].shape
+    ]
+    of_kind = [
+        f"{key} ({_kind(state[key])}, the network has {_number(wanted[key])})"
+        for key in wanted
+        if key in state and not _same_kind(state[key], wanted[key])
     ]
     faults = [
         f"{name}: {_some(keys)}"
-        for name, keys in (("missing", missing), ("left over", left_over), ("of another shape", differing))
+        for name, keys in (
+            ("missing", missing),
+            ("left over", left_over),
+            ("of another shape", differing),
+            ("of another kind", of_kind),
+        )
         if keys
     ]
     if faults:
@@ -192,7 +251,33 @@ def load_strictly(network: nn.Module, state: Mapping[str, torch.Tensor], what: s
             f"The weights of {what} do not fit the network. {'; '.join(faults)}. "
             "They were trained with another architecture, or the file is not the right one."
         )
-    network.load_state_dict(dict(state), strict=True)
+
+
+def is_plain(tensor: torch.Tensor) -> bool:
+    """Whether a tensor holds its own numbers, all of them, on the CPU: not sparse, nested, quantised or meta."""
+    import torch
+
+    strided = tensor.layout == torch.strided and not tensor.is_nested and not tensor.is_quantized
+    return strided and tensor.device.type == "cpu"
+
+
+def _same_kind(given: torch.Tensor, wanted: torch.Tensor) -> bool:
+    """Real weights for real ones (of 16, 32 or 64 bits), whole numbers (batch counters) for whole ones."""
+    import torch
+
+    if not is_plain(given):
+        return False
+    if wanted.is_floating_point():
+        return given.dtype in {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+    return not given.is_floating_point() and not given.is_complex()
+
+
+def _kind(tensor: torch.Tensor) -> str:
+    return _number(tensor) if is_plain(tensor) else f"{_number(tensor)}, not a plain tensor on the CPU"
+
+
+def _number(tensor: torch.Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _shape(tensor: torch.Tensor) -> str:

@@ -76,14 +76,15 @@ class Store:
         return read_package(self._need(model_id).folder)
 
     def install_package(self, source: Path, *, replace: bool = False, expected_id: str | None = None) -> Installed:
-        """Install a package folder or ``*.mambaseg`` file; every fold's weights are held to their SHA-256.
+        """Install a package folder or ``*.mambaseg`` file; every fold is held to its SHA-256 and loaded once.
 
         The same package again changes nothing; another one of the same id is installed only with ``replace``.
 
         Raises
         ------
         ModelError
-            If the package is damaged, is not ``expected_id``, or another one of its id is installed.
+            If the package is damaged, its weights do not load into its network or are not finite, it is not
+            ``expected_id``, or another one of its id is installed.
         OutputError
             If it cannot be written.
         """
@@ -91,6 +92,7 @@ class Store:
         spec = package.spec
         if expected_id is not None and spec.id != expected_id:
             raise ModelError(f"'{source}' is the model '{spec.id}', not '{expected_id}'. Nothing was installed.")
+        Model.from_package(package).check_loads()
         if self._same_is_there(spec, replace=replace):
             return self._need(spec.id)
         copy_package(package, self.root / spec.id, overwrite=True)
@@ -116,9 +118,7 @@ class Store:
             If it cannot be written.
         """
         check_spec(model.spec)
-        network = model.build_network()
-        for fold in model.folds[1:]:
-            model.load_into(network, fold)
+        model.check_loads()
         staging = self.root / f".{model.spec.id}.{uuid.uuid4().hex[:8]}.import"
         states = {fold: model.state_dict(fold) for fold in model.folds}
         try:

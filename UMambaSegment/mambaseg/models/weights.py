@@ -92,15 +92,15 @@ def unpack_weights(data: bytes, what: str) -> dict[str, torch.Tensor]:
 
     try:
         state: dict[str, torch.Tensor] = load(data)
-        note = _note(data)
-    except (SafetensorError, ValueError, TypeError, KeyError) as error:
+        aliases, halved = _note(data)
+    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RuntimeError) as error:
         raise ModelError(
             f"{what} is not a safetensors file ({error}). The package is damaged: get it again."
         ) from error
-    for key in note.get("halved", []):
+    for key in halved:
         if key in state:
             state[key] = state[key].float()
-    for alias, key in note.get("aliases", {}).items():
+    for alias, key in aliases.items():
         if key not in state or alias in state:
             raise ModelError(
                 f"{what}: the weights '{alias}' should be those of '{key}', but they are not. Get it again."
@@ -109,14 +109,22 @@ def unpack_weights(data: bytes, what: str) -> dict[str, torch.Tensor]:
     return state
 
 
-def _note(data: bytes) -> dict[str, Any]:
-    """Give what `pack_weights` wrote into the file's own metadata (the header is a length and a JSON object)."""
+def _note(data: bytes) -> tuple[dict[str, str], list[str]]:
+    """Give the aliases and the halved keys that `pack_weights` wrote into the file's own metadata.
+
+    The header of the file is a length and a JSON object.
+    """
     length = int.from_bytes(data[:8], "little")
     metadata = json.loads(data[8 : 8 + length]).get("__metadata__", {})
     note = json.loads(metadata.get(_METADATA_KEY, "{}"))
     if not isinstance(note, dict):
         raise TypeError("its metadata is no JSON object")
-    return note
+    aliases, halved = note.get("aliases", {}), note.get("halved", [])
+    if not isinstance(aliases, dict) or not all(isinstance(key, str) for key in aliases.values()):
+        raise TypeError("the 'aliases' in its metadata do not map names to names")
+    if not isinstance(halved, list) or not all(isinstance(key, str) for key in halved):
+        raise TypeError("'halved' in its metadata is no list of names")
+    return aliases, halved
 
 
 def check_weights(data: bytes, entry: WeightsFile, what: str) -> None:

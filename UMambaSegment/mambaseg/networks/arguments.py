@@ -14,21 +14,41 @@ from mambaseg.networks.base import format_size
 
 BASE_FEATURES = 32
 MAX_FEATURES = {2: 512, 3: 320}
+# Far above any published network. A damaged description must be refused before the machine is filled or hangs.
+LARGEST_STAGES = 16
+LARGEST_BLOCKS = 64
+LARGEST_FEATURES = 8192
+LARGEST_STEP = 63
+LARGEST_SIZE = 65536
+_LARGEST = {
+    "n_stages": LARGEST_STAGES,
+    **dict.fromkeys(("n_conv_per_stage", "n_conv_per_stage_decoder"), LARGEST_BLOCKS),
+    **dict.fromkeys(("depths", "depths_decoder", "blocks_down", "blocks_up"), LARGEST_BLOCKS),
+    **dict.fromkeys(("features_per_stage", "dims", "init_filters", "in_channels"), LARGEST_FEATURES),
+    **dict.fromkeys(("kernel_sizes", "strides"), LARGEST_STEP),
+}
 
 
 def positive_int(name: str, value: Any, minimum: int = 1) -> int:
-    """Read a whole number of at least ``minimum``; ModelError otherwise."""
+    """Read a whole number from ``minimum`` to the largest sensible one for that name; ModelError otherwise."""
     if isinstance(value, bool) or not isinstance(value, Integral) or value < minimum:
         raise ModelError(
             f"The network's argument '{name}' must be a whole number of at least {minimum}, not {value!r}."
         )
-    return int(value)
+    number, largest = int(value), _LARGEST.get(name, LARGEST_SIZE)
+    if number > largest:
+        raise ModelError(f"The network's argument '{name}' must be at most {largest}, not {number}.")
+    return number
 
 
 def int_tuple(name: str, value: Any, length: int | None = None, minimum: int = 1) -> tuple[int, ...]:
     """Read a list of whole numbers, of the given length if any; ModelError otherwise."""
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise ModelError(f"The network's argument '{name}' must be a list of whole numbers, not {value!r}.")
+    if len(value) > LARGEST_STAGES:
+        raise ModelError(
+            f"The network's argument '{name}' must have at most {LARGEST_STAGES} entries, but has {len(value)}."
+        )
     if length is not None and len(value) != length:
         raise ModelError(
             f"The network's argument '{name}' must have {length} entries, but has {len(value)}: {value!r}."
@@ -86,6 +106,8 @@ def unet_shape(
         Where an argument has another form, or the lists do not fit each other.
     """
     stages = len(_as_list("strides", strides)) if n_stages is None else positive_int("n_stages", n_stages, 2)
+    if stages > LARGEST_STAGES:
+        raise ModelError(f"A U-Net has at most {LARGEST_STAGES} stages here, but 'strides' has {stages}.")
     if stages < 2:
         raise ModelError(f"A U-Net has at least 2 stages, but 'strides' has {stages}.")
     if features_per_stage is None:

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import pickle
 import re
+import struct
 import threading
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -109,7 +111,9 @@ def read_checkpoint(path: Path) -> Any:
         earlier = torch.serialization.get_safe_globals()
         torch.serialization.clear_safe_globals()  # what other programs in this process permitted is not permitted here
         try:
-            with torch.serialization.safe_globals(_permitted()):
+            with torch.serialization.safe_globals(_permitted()), warnings.catch_warnings():
+                # torch warns of pickle protocols that it never writes before it refuses; the sentence says it.
+                warnings.simplefilter("ignore")
                 return torch.load(path, map_location="cpu", weights_only=True, mmap=False)
         except pickle.UnpicklingError as error:
             raise _refusal(path, str(error)) from error
@@ -119,14 +123,15 @@ def read_checkpoint(path: Path) -> Any:
             EOFError,
             ValueError,
             TypeError,
-            KeyError,
-            IndexError,
+            LookupError,
             AttributeError,
             AssertionError,
+            ArithmeticError,
+            MemoryError,
+            struct.error,
         ) as error:
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ModelError(
-                f"The checkpoint '{path}' cannot be read ({reason}). It is damaged: get it again."
+                f"The checkpoint '{path}' cannot be read ({_reason(error)}). It is damaged: get it again."
             ) from error
         finally:
             torch.serialization.clear_safe_globals()
@@ -151,16 +156,36 @@ def _check_archive(path: Path) -> None:
             )
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-    except (OSError, zipfile.BadZipFile) as error:
+            _check_entries(path, entries)
+            altered = archive.testzip()  # torch itself does not look at the check sums
+    except (OSError, EOFError, ValueError, RuntimeError, struct.error, zipfile.BadZipFile) as error:
         raise ModelError(
             f"The checkpoint '{path}' cannot be read ({error}). Check its rights, or get it again."
         ) from error
+    if altered is not None:
+        raise ModelError(
+            f"The checkpoint '{path}' is damaged: its entry '{altered}' does not have the check sum that it was saved "
+            "with. Get it again."
+        )
+
+
+def _check_entries(path: Path, entries: list[zipfile.ZipInfo]) -> None:
     if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
         raise ModelError(f"The checkpoint '{path}' is compressed, which PyTorch never does. It is not to be trusted.")
     if not any(entry.filename.endswith("data.pkl") for entry in entries):
         raise ModelError(f"'{path}' is a zip file, but no PyTorch checkpoint. Choose another file.")
     if any(Path(entry.filename).name == "constants.pkl" for entry in entries):
         raise ModelError(f"'{path}' is a TorchScript program, not a checkpoint. Save its state_dict and import that.")
+
+
+def _reason(error: BaseException) -> str:
+    """Say in words why a checkpoint's pickle could not be followed; bare keys and offsets tell nobody anything."""
+    if isinstance(error, LookupError):
+        return "its pickle refers to something that it does not hold"
+    if isinstance(error, (struct.error, EOFError)):
+        return "its pickle ends too early"
+    words = str(error).splitlines()[0] if str(error) else ""
+    return words if " " in words else f"its pickle makes no sense: {words or type(error).__name__}"
 
 
 def _refusal(path: Path, message: str) -> ModelError:

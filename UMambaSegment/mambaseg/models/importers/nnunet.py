@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mambaseg.errors import ModelError
-from mambaseg.models.checks import check_spec
 from mambaseg.models.importers import dataset as dataset_json
 from mambaseg.models.importers import plans as plans_json
 from mambaseg.models.importers.checkpoint import read_checkpoint
 from mambaseg.models.jsonfile import read_json
-from mambaseg.models.model import MemoryWeights, Model
+from mambaseg.models.model import MemoryWeights, Model, is_plain
+from mambaseg.models.schema import spec_to_json
 from mambaseg.models.spec import ModelSpec, NetworkSpec, WeightsFile
 from mambaseg.models.structures import paired_labels
 from mambaseg.models.weights import sha256_hex
@@ -131,7 +131,13 @@ def import_nnunet(
     )
     if not isinstance(data, Mapping):
         raise ModelError(f"'{results}' lacks dataset.json, so the labels are not known. Put it back beside plans.json.")
-    spec = _describe(read, plans, data, orientation, model_id)
+    try:
+        spec = _describe(read, plans, data, orientation, model_id)
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+        raise ModelError(
+            f"The plans.json or dataset.json of '{results}' holds a value of the wrong kind ({error}). "
+            "Get the files that the model was trained with."
+        ) from error
     hashes = {fold.name: fold.sha256 for fold in read}
     licence = _LICENCE_TEXT if spec.licence == UNKNOWN_LICENCE else f"{spec.licence}\n"
     weights = MemoryWeights({fold.name: fold.state for fold in read}, hashes)
@@ -175,7 +181,9 @@ def _read_fold(path: Path) -> _Fold:
         state=tensors(value["network_weights"], f"The checkpoint '{path}'", _PREFIXES),
         trainer=str(value["trainer_name"]),
         configuration=arguments["configuration"],
-        mirror_axes=tuple(int(axis) for axis in value.get("inference_allowed_mirroring_axes") or ()),
+        mirror_axes=tuple(
+            plans_json.whole_numbers(value.get("inference_allowed_mirroring_axes") or (), "the mirroring axes")
+        ),
         init_args=arguments,
     )
 
@@ -186,7 +194,7 @@ def tensors(value: Any, what: str, prefixes: Iterable[str]) -> dict[str, torch.T
     Raises
     ------
     ModelError
-        If it is not a mapping from names to tensors.
+        If it is not a mapping from names to plain tensors on the CPU.
     """
     import torch
 
@@ -197,6 +205,12 @@ def tensors(value: Any, what: str, prefixes: Iterable[str]) -> dict[str, torch.T
     )
     if odd is not None:
         raise ModelError(f"{what} holds '{odd}' among its weights, which is no tensor. Choose another file.")
+    strange = next((key for key, item in value.items() if not is_plain(item)), None)
+    if strange is not None:
+        raise ModelError(
+            f"{what} holds '{strange}' as a sparse, nested, quantised or empty (meta) tensor, which is no weight that "
+            "can be loaded. Save its state_dict with plain tensors, or choose another file."
+        )
     state = dict(value)
     for prefix in prefixes:
         if all(key.startswith(prefix) for key in state):
@@ -216,8 +230,8 @@ def _describe(
     name = plans_json.network_name(planned, first.trainer)
     channels = dataset_json.channels(data)
     heads = dataset_json.heads(data)
-    patch = tuple(int(size) for size in planned.need("patch_size"))
-    axes = [int(axis) for axis in plans.get("transpose_forward", (0, 1, 2))]
+    patch = tuple(plans_json.whole_numbers(planned.need("patch_size"), "'patch_size'"))
+    axes = plans_json.whole_numbers(plans.get("transpose_forward", (0, 1, 2)), "'transpose_forward'")
     if sorted(axes) != [0, 1, 2]:
         raise ModelError(f"The plans' 'transpose_forward' is {axes}, but it must hold 0, 1 and 2 once each.")
     dataset = str(plans.get("dataset_name", "model"))
@@ -230,7 +244,7 @@ def _describe(
             name, len(patch), len(channels), heads.num_classes, plans_json.architecture(planned, name, first.state)
         ),
         patch_size=patch,
-        spacing=tuple(float(value) for value in planned.need("spacing")),
+        spacing=tuple(plans_json.numbers(planned.need("spacing"), "'spacing'")),
         channels=channels,
         normalisation=plans_json.normalisation(planned, len(channels)),
         labels=heads.labels,
@@ -241,7 +255,7 @@ def _describe(
         mirror_axes=first.mirror_axes,
         paired_labels=paired_labels(heads.labels),
         trained_on=dataset,
-        licence=str(data.get("licence") or data.get("license") or UNKNOWN_LICENCE),
+        licence=" ".join(str(data.get("licence") or data.get("license") or "").split()) or UNKNOWN_LICENCE,
         weights=tuple(
             WeightsFile(fold.name, f"fold_{fold.name}.safetensors", fold.sha256, fold.file.stat().st_size)
             for fold in folds
@@ -258,12 +272,12 @@ def _describe(
             "image_reader_writer": str(plans.get("image_reader_writer", "")),
         },
     )
-    check_spec(spec)
+    spec_to_json(spec)  # what could not be written as model.json is refused here already
     return spec
 
 
 def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._") or "model"
+    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:128] or "model"
 
 
 def _card(spec: ModelSpec) -> str:

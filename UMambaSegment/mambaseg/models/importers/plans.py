@@ -33,6 +33,7 @@ _READERS = {
     "SimpleITKIOWithReorient": "RAS",
 }
 _ORDERS = (0, 1, 3)
+_MOST_STAGES = 16
 _ANISOTROPY = 3
 
 
@@ -143,7 +144,7 @@ def architecture(planned: Planned, name: str, weights: Mapping[str, Any]) -> dic
     section = planned.values.get("architecture")
     if name == "lightm_unet":
         first = weights.get("convInit.1.conv.weight")
-        filters = int(first.shape[0]) if first is not None else 32
+        filters = int(first.shape[0]) if first is not None and first.ndim > 0 else 32
         settings = {"init_filters": filters, "blocks_down": [1, 2, 2, 4], "blocks_up": [1, 1, 1]}
         own = section.get("arch_kwargs", {}) if isinstance(section, Mapping) and _is_own(planned) else {}
         return {**settings, **{key: own[key] for key in settings if key in own}}
@@ -161,16 +162,19 @@ def _is_own(planned: Planned) -> bool:
 
 
 def _from_old_form(planned: Planned) -> dict[str, Any]:
-    kernels = planned.need("conv_kernel_sizes")
-    base, largest = planned.need("UNet_base_num_features"), planned.need("unet_max_num_features")
+    kernels = _per_axis(planned.need("conv_kernel_sizes"), "'conv_kernel_sizes'")
+    stages = _stage_count(len(kernels))
+    base = _whole_number(planned.need("UNet_base_num_features"), "'UNet_base_num_features'")
+    largest = _whole_number(planned.need("unet_max_num_features"), "'unet_max_num_features'")
+    encoder, decoder = "n_conv_per_stage_encoder", "n_conv_per_stage_decoder"
     return {
-        "patch_size": _ints(planned.need("patch_size")),
-        "n_stages": len(kernels),
-        "features_per_stage": [int(min(base * 2**stage, largest)) for stage in range(len(kernels))],
-        "kernel_sizes": [_ints(item) for item in kernels],
-        "strides": [_ints(item) for item in planned.need("pool_op_kernel_sizes")],
-        "n_conv_per_stage": _per_stage(planned.need("n_conv_per_stage_encoder"), len(kernels)),
-        "n_conv_per_stage_decoder": _per_stage(planned.need("n_conv_per_stage_decoder"), len(kernels) - 1),
+        "patch_size": whole_numbers(planned.need("patch_size"), "'patch_size'"),
+        "n_stages": stages,
+        "features_per_stage": [min(base * 2**stage, largest) for stage in range(stages)],
+        "kernel_sizes": kernels,
+        "strides": _per_axis(planned.need("pool_op_kernel_sizes"), "'pool_op_kernel_sizes'"),
+        "n_conv_per_stage": _per_stage(planned.need(encoder), stages, f"'{encoder}'"),
+        "n_conv_per_stage_decoder": _per_stage(planned.need(decoder), stages - 1, f"'{decoder}'"),
     }
 
 
@@ -180,29 +184,72 @@ def _from_section(planned: Planned, given: Mapping[str, Any]) -> dict[str, Any]:
     for key in ("n_stages", "features_per_stage", "kernel_sizes", "strides", blocks, "n_conv_per_stage_decoder"):
         if key not in given:
             raise ModelError(f"{where} lacks '{key}' in its architecture. The plans.json is not the trained one.")
-    stages, patch = int(given["n_stages"]), _ints(planned.need("patch_size"))
+    stages = _stage_count(given["n_stages"])
+    patch = whole_numbers(planned.need("patch_size"), "'patch_size'")
+    decoder = "n_conv_per_stage_decoder"
     return {
         "patch_size": patch,
         "n_stages": stages,
-        "features_per_stage": _per_stage(given["features_per_stage"], stages),
-        "kernel_sizes": _per_stage_and_axis(given["kernel_sizes"], stages, len(patch)),
-        "strides": _per_stage_and_axis(given["strides"], stages, len(patch)),
-        "n_conv_per_stage": _per_stage(given[blocks], stages),
-        "n_conv_per_stage_decoder": _per_stage(given["n_conv_per_stage_decoder"], stages - 1),
+        "features_per_stage": _per_stage(given["features_per_stage"], stages, "'features_per_stage'"),
+        "kernel_sizes": _per_axis(given["kernel_sizes"], "'kernel_sizes'", stages, len(patch)),
+        "strides": _per_axis(given["strides"], "'strides'", stages, len(patch)),
+        "n_conv_per_stage": _per_stage(given[blocks], stages, f"'{blocks}'"),
+        "n_conv_per_stage_decoder": _per_stage(given[decoder], stages - 1, f"'{decoder}'"),
     }
 
 
-def _ints(values: Any) -> list[int]:
-    return [int(value) for value in values]
+def numbers(values: Any, what: str) -> list[float]:
+    """Read a list of numbers.
+
+    Raises
+    ------
+    ModelError
+        If it is none; ``what`` names the entry in the sentence.
+    """
+    listed = isinstance(values, (list, tuple))
+    if not listed or any(isinstance(item, bool) or not isinstance(item, (int, float)) for item in values):
+        raise ModelError(f"The plans.json has {values!r} for {what}, but numbers are needed. Get the trained one.")
+    return [float(item) for item in values]
 
 
-def _per_stage(value: Any, stages: int) -> list[int]:
-    return [int(value)] * stages if isinstance(value, int) else _ints(value)
+def whole_numbers(values: Any, what: str) -> list[int]:
+    """Read a list of whole numbers.
+
+    Raises
+    ------
+    ModelError
+        If it is none; ``what`` names the entry in the sentence.
+    """
+    found = numbers(values, what)
+    if not all(item.is_integer() for item in found):
+        raise ModelError(
+            f"The plans.json has {values!r} for {what}, but whole numbers are needed. Get the trained one."
+        )
+    return [int(item) for item in found]
 
 
-def _per_stage_and_axis(value: Any, stages: int, dims: int) -> list[list[int]]:
-    items = [value] * stages if isinstance(value, int) else list(value)
-    return [[int(item)] * dims if isinstance(item, int) else _ints(item) for item in items]
+def _whole_number(value: Any, what: str) -> int:
+    return whole_numbers([value], what)[0]
+
+
+def _stage_count(value: Any) -> int:
+    """Read the number of stages, before lists of that length are made."""
+    stages = _whole_number(value, "'n_stages'")
+    if not 2 <= stages <= _MOST_STAGES:
+        raise ModelError(f"The plans.json has {stages} stages, but a network has 2 to {_MOST_STAGES}.")
+    return stages
+
+
+def _per_stage(value: Any, stages: int, what: str) -> list[int]:
+    return whole_numbers([value] * stages if isinstance(value, int) else value, what)
+
+
+def _per_axis(values: Any, what: str, stages: int = 0, dims: int = 0) -> list[list[int]]:
+    """Read sizes a stage and axis; one number stands for all stages, or for all axes of a stage."""
+    items = [values] * stages if isinstance(values, int) and stages else values
+    if not isinstance(items, (list, tuple)):
+        raise ModelError(f"The plans.json has {values!r} for {what}, but a list is needed. Get the trained one.")
+    return [whole_numbers([item] * dims if isinstance(item, int) and dims else item, what) for item in items]
 
 
 def orientation(plans: Mapping[str, Any], wanted: str | None) -> str:
@@ -240,25 +287,25 @@ def normalisation(planned: Planned, channels: int) -> tuple[Normalisation, ...]:
             "together."
         )
     plans = planned.plans
-    numbers = plans.get("foreground_intensity_properties_per_channel")
-    if numbers is None:
-        numbers = plans.get("foreground_intensity_properties_by_modality", {})
+    measured = plans.get("foreground_intensity_properties_per_channel")
+    if measured is None:
+        measured = plans.get("foreground_intensity_properties_by_modality", {})
     return tuple(
-        _one_normalisation(str(scheme), bool(mask), numbers.get(str(number), {}), number)
+        _one_normalisation(str(scheme), bool(mask), measured.get(str(number), {}), number)
         for number, (scheme, mask) in enumerate(zip(schemes, masks, strict=True))
     )
 
 
-def _one_normalisation(scheme: str, mask: bool, numbers: Mapping[str, Any], channel: int) -> Normalisation:
+def _one_normalisation(scheme: str, mask: bool, measured: Mapping[str, Any], channel: int) -> Normalisation:
     if scheme == "CTNormalization":
         keys = ("mean", "std", "percentile_00_5", "percentile_99_5")
-        missing = [key for key in keys if key not in numbers]
+        missing = [key for key in keys if key not in measured]
         if missing:
             raise ModelError(
                 f"The plans lack '{missing[0]}' of channel {channel}, which CT scaling needs. Get the trained "
                 "plans.json."
             )
-        mean, std, lower, upper = (float(numbers[key]) for key in keys)
+        mean, std, lower, upper = numbers([measured[key] for key in keys], f"the intensities of channel {channel}")
         return Normalisation("ct", mean=mean, std=std, lower=lower, upper=upper)
     if scheme == "ZScoreNormalization":
         return Normalisation("zscore", use_mask=mask)

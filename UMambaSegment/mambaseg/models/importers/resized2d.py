@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mambaseg.errors import ModelError
-from mambaseg.models.checks import check_spec
 from mambaseg.models.importers.checkpoint import read_checkpoint
 from mambaseg.models.importers.nnunet import UNKNOWN_LICENCE, tensors
 from mambaseg.models.importers.presets import PRESETS
 from mambaseg.models.jsonfile import check_schema, check_version, read_json
 from mambaseg.models.model import MemoryWeights, Model
+from mambaseg.models.schema import spec_to_json
 from mambaseg.models.spec import (
     AS_STORED,
     Channel,
@@ -119,7 +119,7 @@ def import_resized_2d(
             "sha256_of": "checkpoint file",
         },
     )
-    check_spec(spec)
+    spec_to_json(spec)  # what could not be written as model.json is refused here already
     card = f"# {title}\n\nImported from the checkpoint {path.name}. No figures were measured. Not for clinical use.\n"
     return Model(spec, MemoryWeights({"all": state}, {"all": digest}), card, f"{licence}\n", str(path))
 
@@ -165,6 +165,9 @@ def _state(path: Path, name: str) -> dict[str, torch.Tensor]:
                 f"The checkpoint '{path}' holds no '{needed}', so it is no whole {_TITLES[name]}. "
                 "Weights of the encoder alone (VMamba) cannot segment; choose a trained checkpoint."
             )
+    flat = next((key for key in (_HEAD[name],) if state[key].ndim == 0), None)
+    if flat is not None:
+        raise ModelError(f"The checkpoint '{path}' holds '{flat}' as a single number. It is damaged: get it again.")
     return state
 
 
@@ -184,7 +187,7 @@ def _stages(state: Mapping[str, torch.Tensor], prefix: str) -> tuple[list[int], 
     widths: dict[int, int] = {}
     for key, tensor in state.items():
         found = pattern.fullmatch(key)
-        if found:
+        if found and tensor.ndim > 0:
             stage = int(found[1])
             blocks[stage] = max(blocks.get(stage, 0), int(found[2]) + 1)
             widths[stage] = int(tensor.shape[0])
@@ -192,4 +195,4 @@ def _stages(state: Mapping[str, torch.Tensor], prefix: str) -> tuple[list[int], 
 
 
 def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._") or "model"
+    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:128] or "model"
