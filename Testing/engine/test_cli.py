@@ -128,7 +128,7 @@ def test_a_bad_image_is_refused_in_a_sentence(capsys, tmp_path: Path, package: P
         (["{image}", "-m", "{package}", "--tile-step", "7"], 2, ["tile step"]),
         (["{image}", "-m", "{package}", "--scan-backend", "fortran"], 2, ["fortran"]),
         (["{image}", "-m", "{package}", "--scan-backend", "mamba_ssm", "--device", "cpu"], 2, ["mamba_ssm"]),
-        (["{image}", "-m", "{package}", "--orientation", "LLS"], 3, ["LLS"]),
+        (["{image}", "-m", "{package}", "--orientation", "LlS"], 2, ["'LlS'"]),
         (["{image}", "-m", "{package}", "--series", "1", "--series", "2"], 2, ["--series"]),
         (["{image}", "-m", "{package}", "--wrong"], 2, ["--wrong", "--help"]),
         ([], 2, ["INPUT"]),
@@ -245,7 +245,7 @@ def test_phantom_and_its_labels(capsys, tmp_path: Path):
     assert volume.geometry.axis_letters() == "RAS"
     assert volume.geometry.spacing == pytest.approx((9, 9, 10))
     assert read_volume(labels).voxels.max() > 0
-    run(capsys, "phantom", "-o", ct, "--orientation", "XYZ").assert_failed(3, "XYZ")
+    run(capsys, "phantom", "-o", ct, "--orientation", "XYZ").assert_failed(2, "'XYZ'")
 
 
 def test_doctor_is_text_or_json(capsys):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mambaseg.cases import Case, PathLike, find_cases
 from mambaseg.errors import Cancelled, InputError, MambasegError, OutputError
-from mambaseg.io.files import cannot_write, replacing
+from mambaseg.io.files import Together, cannot_write, replacing, together
 from mambaseg.options import Options
 
 if TYPE_CHECKING:
@@ -224,9 +224,18 @@ class _Batch:
             self._reporter.check()
             self._tell(BatchProgress(case.name, index, len(self.cases)))
             outcomes.append(self._one(case, index, resume=resume))
-            _write_csv(table, outcomes, self._structures)
+            self._write_table(table, outcomes)
             self._tell(BatchProgress(case.name, index, len(self.cases), outcome=outcomes[-1]))
         return BatchSummary(tuple(outcomes), table)
+
+    def _write_table(self, table: Path, outcomes: Sequence[CaseOutcome]) -> None:
+        try:
+            _write_csv(table, outcomes, self._structures)
+        except OutputError as error:
+            done = ", ".join(outcome.case for outcome in outcomes if outcome.status != "failed") or "none"
+            raise OutputError(
+                f"{error} The batch ended there. Finished and kept: {done}. Run it again to go on."
+            ) from error
 
     def _tell(self, progress: BatchProgress) -> None:
         if self._progress is not None:
@@ -288,22 +297,27 @@ class _Batch:
             self._tell(BatchProgress(case.name, index, len(self.cases), run))
 
         result = segment(volumes, self.model, self.options, relay, self._cancel)
-        report.unlink(missing_ok=True)  # an old report must not vouch for a new segmentation, or the other way round
-        write_segmentation(result, output)
-        seconds = round(time.monotonic() - began, 3)
-        self._write_report(report, result, fingerprint, output, seconds)
+        with together() as files:
+            write_segmentation(result, output, files=files)
+            seconds = round(time.monotonic() - began, 3)
+            self._write_report(report, result, fingerprint, output, seconds, files)
+            report.unlink(missing_ok=True)  # an old report must not vouch for a new segmentation
         return CaseOutcome(case.name, "done", seconds, result.volumes_ml(), output=output)
 
-    def _write_report(self, place: Path, result: Result, fingerprint: str, output: Path, seconds: float) -> None:
+    def _write_report(
+        self, place: Path, result: Result, fingerprint: str, output: Path, seconds: float, files: Together
+    ) -> None:
         of_batch = {
             "version": REPORT_VERSION,
             "recipe": self._recipe,
             "input": fingerprint,
-            "output": {"file": output.name, "bytes": output.stat().st_size},
+            "output": {"file": output.name, "bytes": files.size(output)},
             "seconds": seconds,
         }
         value = {**result.report, "volumes_ml": result.volumes_ml(), "batch": of_batch}
-        _write_text(place, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        with files.part(place, place.suffix) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="")
 
 
 def _write_csv(place: Path, outcomes: Sequence[CaseOutcome], structures: Sequence[str]) -> None:
@@ -313,12 +327,8 @@ def _write_csv(place: Path, outcomes: Sequence[CaseOutcome], structures: Sequenc
     for outcome in outcomes:
         volumes = [f"{outcome.volumes_ml[name]:.3f}" if name in outcome.volumes_ml else "" for name in structures]
         writer.writerow([outcome.case, outcome.status, f"{outcome.seconds:.1f}", *volumes, outcome.message])
-    _write_text(place, text.getvalue())
-
-
-def _write_text(place: Path, text: str) -> None:
     with replacing(place, place.suffix) as temporary:
-        temporary.write_text(text, encoding="utf-8", newline="")
+        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
 
 
 __all__ = ["BatchProgress", "BatchSummary", "Case", "CaseOutcome", "segment_batch"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mambaseg.cli.output import STDOUT, check_place, give_json
+from mambaseg.cli.output import STDOUT, give_json
 from mambaseg.cli.parameters import PATH, command, gather, load, run_options
 from mambaseg.cli.progress import Bar
 
@@ -43,6 +43,8 @@ def batch(
     """
     options = gather(**values)
     if report is not None and report != STDOUT:
+        from mambaseg.io.files import check_place
+
         check_place(report)
 
     from mambaseg.batch import segment_batch

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mambaseg.cli.output import json_text, size_text, table
-from mambaseg.cli.parameters import PATH, command, group
+from mambaseg.cli.parameters import PATH, check_orientation, command, group
 from mambaseg.cli.progress import ROWS, columns
 from mambaseg.errors import ModelError
 
@@ -145,8 +145,10 @@ def import_model(
     *, source: Path, replace: bool, half: bool, checkpoint: str, folds: str | None, orientation: str | None
 ) -> None:
     """Install a package, an nnU-Net results folder, or a VM-UNet or Mamba-UNet .pth with a description beside it."""
-    from mambaseg.models import install, load_catalogue
+    from mambaseg.models import Store, install, load_catalogue
 
+    check_orientation(orientation)
+    before = {item.id: item.folder.stat() for item in Store().list()}
     known = load_catalogue().identify(source) if source.is_file() else None
     chosen = None if folds is None else [part.strip() for part in folds.split(",") if part.strip()]
     installed = install(
@@ -154,6 +156,9 @@ def import_model(
     )
     if known is not None:
         click.echo(f"It is the catalogue's file of '{known.id}' {known.version}, to the bit.", err=True)
+    there, here = before.get(installed.id), installed.folder.stat()
+    if there is not None and (there.st_ino, there.st_mtime_ns) == (here.st_ino, here.st_mtime_ns):
+        click.echo(f"The model '{installed.id}' was installed already; nothing was changed.", err=True)
     spec = installed.spec
     if spec is not None:
         click.echo(f"Licence: {spec.licence or 'not stated'}", err=True)

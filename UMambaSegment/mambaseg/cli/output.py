@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mambaseg.errors import OutputError
+if TYPE_CHECKING:
+    from mambaseg.io.files import Together
 
 STDOUT = Path("-")
 
@@ -49,30 +49,8 @@ def json_text(value: Any) -> str:
     return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
 
 
-def check_place(path: Path) -> None:
-    """See that a file can be written there.
-
-    Raises
-    ------
-    OutputError
-        If there is no such folder, or it cannot be written to.
-    """
-    from mambaseg.io.files import cannot_write
-
-    if path.is_dir():
-        raise OutputError(f"'{path}' is a folder. Give the name of a file to be written.")
-    if not path.parent.is_dir():
-        raise OutputError(f"There is no folder '{path.parent}' to write '{path.name}' in. Create it or choose another.")
-    probe = path.with_name(f".{path.name[:60]}.{secrets.token_hex(4)}.probe")
-    try:
-        probe.open("xb").close()
-        probe.unlink()
-    except OSError as error:
-        raise cannot_write(path, error.strerror or type(error).__name__) from error
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all.
+def write_text(path: Path, text: str, files: Together | None = None) -> None:
+    """Write a text file whole or not at all, together with ``files`` if there are any.
 
     Raises
     ------
@@ -81,7 +59,7 @@ def write_text(path: Path, text: str) -> None:
     """
     from mambaseg.io.files import replacing
 
-    with replacing(path, path.suffix) as temporary:
+    with replacing(path, path.suffix) if files is None else files.part(path, path.suffix) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from mambaseg.errors import OptionError
 from mambaseg.options import PRECISIONS, Options
 from mambaseg.version import VERSION
 
@@ -137,15 +138,41 @@ def gather(*, folds: str | None, structures: tuple[str, ...], probabilities: boo
     return Options(folds=named, structures=structures or None, probabilities=probabilities, **values)
 
 
+def check_orientation(orientation: str | None) -> None:
+    """See that ``--orientation`` names three axes, or is ``as_stored`` or absent.
+
+    Raises
+    ------
+    OptionError
+        If it does not.
+    """
+    from mambaseg.errors import MambasegError
+    from mambaseg.geometry import Geometry, turn_to
+    from mambaseg.models.spec import AS_STORED
+
+    if orientation is None or orientation == AS_STORED:
+        return
+    try:
+        turn_to(Geometry(), orientation.upper())
+    except MambasegError as error:
+        raise OptionError(
+            f"The orientation '{orientation}' does not name three axes. Give {AS_STORED}, or three letters such as LPS "
+            "or RAS: one each of L or R, of P or A, and of S or I."
+        ) from error
+
+
 def load(ref: str | None, orientation: str | None) -> Model:
     """Load the model that was named, or the only sensible one.
 
     Raises
     ------
+    OptionError
+        If the orientation does not name three axes.
     ModelError
         If there is none, or it is not clear which.
     """
     from mambaseg.cli.model_choice import default_model, oriented
     from mambaseg.models import load_model
 
+    check_orientation(orientation)
     return oriented(load_model(ref or default_model(), orientation=orientation), orientation)

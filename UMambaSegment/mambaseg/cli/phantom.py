@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from mambaseg.cli.parameters import PATH, command
+from mambaseg.cli.parameters import PATH, check_orientation, command
 
 
 @command("phantom")
@@ -37,6 +37,7 @@ def phantom(
     """Make a synthetic head-and-neck CT, and its true labels."""
     from mambaseg.io import check_writable, write_segmentation, write_volume
 
+    check_orientation(orientation)
     check_writable(output, is_2d=False)
     if labels is not None:
         check_writable(labels, is_2d=False)

@@ -14,7 +14,7 @@ from types import FrameType
 import click
 
 from mambaseg.cli.root import State, root
-from mambaseg.errors import MambasegError, ResourceError
+from mambaseg.errors import MambasegError, OutputError, ResourceError
 
 PROGRAM = "mambaseg"
 STOPPED = 130
@@ -59,7 +59,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _fail(error: BaseException, state: State) -> int:
     """Tell what went wrong and give the exit code."""
-    sentence, code = _told(error)
+    meant = error
+    if isinstance(error, OSError) and (reason := _refused_print(error)):
+        _drop_stdout()
+        meant = OutputError(
+            f"What the command prints could not be written to the standard output ({reason}). Send it elsewhere; "
+            "files that the command was to write besides are whole if they are there."
+        )
+    sentence, code = _told(meant)
     with contextlib.suppress(BrokenPipeError):  # nobody is left to read the sentence
         if state.traceback:
             traceback.print_exception(error)
@@ -94,6 +101,16 @@ def _told(error: BaseException) -> tuple[str, int]:
         )
         code = FAULT
     return f"{PROGRAM}: {sentence}", code
+
+
+def _refused_print(error: OSError) -> str:
+    """Why nothing more can be printed, or '' if the error arose elsewhere than in printing."""
+    printing = any(frame.f_code is click.echo.__code__ for frame, _ in traceback.walk_tb(error.__traceback__))
+    try:
+        sys.stdout.flush()
+    except OSError as again:  # it keeps what it could not write, and fails anew
+        return again.strerror or type(again).__name__
+    return (error.strerror or type(error).__name__) if printing else ""
 
 
 def _drop_stdout() -> None:

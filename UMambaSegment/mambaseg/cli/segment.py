@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mambaseg.cli.output import STDOUT, check_place, give_json, volume_table
+from mambaseg.cli.output import STDOUT, give_json, json_text, volume_table, write_text
 from mambaseg.cli.parameters import PATH, command, gather, load, run_options
 from mambaseg.cli.progress import Bar
-from mambaseg.errors import OptionError, OutputError
+from mambaseg.errors import OptionError
 
 if TYPE_CHECKING:
+    from mambaseg.io.files import Together
+    from mambaseg.options import Region
     from mambaseg.result import Result
     from mambaseg.volume import Volume
 
@@ -58,23 +60,33 @@ def segment(
     from mambaseg.api import forecast as make_forecast
     from mambaseg.api import segment as run
     from mambaseg.io import check_writable, write_segmentation
+    from mambaseg.io.files import together
 
     check_writable(output, is_2d=volumes[0].is_2d, geometry=volumes[0].geometry)
     loaded = load(model, orientation)
+    spec = loaded.spec
+    if not quiet:
+        click.echo(f"Model: {spec.title} ({spec.id} {spec.version})", err=True)
+        for note in clipped(options.roi, volumes[0]):
+            click.echo(note, err=True)
     if foretell:
         click.echo(make_forecast(volumes, loaded, options).sentence(), err=True)
     with Bar(quiet=quiet) as bar:
         result = run(volumes, loaded, options, bar)
-    if probabilities is not None:
-        _write_maps(result, probabilities)
-    write_segmentation(result, output)
-    if report is not None:
-        give_json({**result.report, "output": str(output), "volumes_ml": result.volumes_ml()}, report)
+    told = {**result.report, "output": str(output), "volumes_ml": result.volumes_ml()}
+    with together() as files:
+        if probabilities is not None:
+            _write_maps(result, probabilities, files)
+        write_segmentation(result, output, files=files)
+        if report is not None and report != STDOUT:
+            write_text(report, json_text(told) + "\n", files)
     if not quiet:
         for note in result.report.get("notes", ()):
             click.echo(note, err=True)
         click.echo(f"Written: {output}", err=True)
-    if report != STDOUT:
+    if report == STDOUT:
+        give_json(told, report)
+    else:
         click.echo(volume_table(result.volumes_ml()))
 
 
@@ -98,9 +110,22 @@ def read_inputs(inputs: Sequence[Path], series: Sequence[str] = ()) -> list[Volu
     return [read_volume(path, series=wanted) for path, wanted in zip(inputs, chosen, strict=True)]
 
 
+def clipped(roi: Region | None, volume: Volume) -> list[str]:
+    """Say where a region reaches beyond the image, of which only what lies inside is segmented."""
+    if roi is None:
+        return []
+    sizes = zip(("columns", "rows", "slices"), roi, volume.shape[::-1], strict=True)
+    return [
+        f"The region's {name} {start}:{stop} reach beyond the image, which has {size}; {start}:{size} are segmented."
+        for name, (start, stop), size in sizes
+        if start < size < stop
+    ]
+
+
 def _check_places(inputs: Sequence[Path], output: Path, maps: Path | None, report: Path | None) -> None:
     """See that all that will be written can be written, before anything is computed."""
     from mambaseg.io import check_writable
+    from mambaseg.io.files import cannot_write, check_place
 
     if any(path.resolve() == output.resolve() for path in inputs):
         raise OptionError(f"The output '{output}' is the input itself, which would be lost. Choose another name.")
@@ -110,18 +135,16 @@ def _check_places(inputs: Sequence[Path], output: Path, maps: Path | None, repor
             raise OptionError(f"The report '{report}' would replace another file of this run. Choose another name.")
         check_place(report)
     if maps is not None:
-        try:
-            maps.mkdir(exist_ok=True)
-        except OSError as error:
-            raise OutputError(
-                f"The folder '{maps}' for the probabilities cannot be made ({error.strerror}). Choose another."
-            ) from error
-        check_place(maps / f"probability{_MAPS_ENDING}")
+        if maps.exists() and not maps.is_dir():
+            raise cannot_write(maps, "the probabilities need a folder, and this is a file")
+        # A folder that is not there yet is made at the end, so that a run that fails leaves none.
+        check_place(maps / f"probability{_MAPS_ENDING}" if maps.is_dir() else maps)
 
 
-def _write_maps(result: Result, folder: Path) -> None:
+def _write_maps(result: Result, folder: Path, files: Together) -> None:
     from mambaseg.io import write_volume
 
+    files.make_folder(folder)
     taken: set[str] = set()
     for name, voxels in result.probabilities.items():
         stem = base = re.sub(r"[^\w.-]+", "_", name).strip("._") or "structure"
@@ -129,4 +152,4 @@ def _write_maps(result: Result, folder: Path) -> None:
         while stem.casefold() in taken:
             stem, number = f"{base}_{number}", number + 1
         taken.add(stem.casefold())
-        write_volume(voxels, result.geometry, folder / f"{stem}{_MAPS_ENDING}")
+        write_volume(voxels, result.geometry, folder / f"{stem}{_MAPS_ENDING}", files=files)

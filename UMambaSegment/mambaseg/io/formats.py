@@ -81,3 +81,11 @@ def not_finite(path: Path, wrong: int, total: int) -> InputError:
         f"'{path}' has {wrong} of {total} voxels that are not a number or infinite, and a network would spread them. "
         "Replace them (for CT outside the scanned field by -1024) and try once more."
     )
+
+
+def too_large(path: Path, largest: float) -> InputError:
+    """Make the sentence for an image with voxels beyond the range of float32."""
+    return InputError(
+        f"'{path}' has voxels as large as {largest:.3g}, beyond what networks compute with (3.4e+38). Such values are "
+        "no measurement: check how the image was made, and save it with sensible values."
+    )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,21 +15,49 @@ from numpy.typing import NDArray
 
 from mambaseg.errors import InputError
 from mambaseg.geometry import Geometry
-from mambaseg.io.formats import check_grid, damaged, not_finite
+from mambaseg.io.formats import check_grid, damaged, not_finite, too_large
 from mambaseg.volume import Volume
+
+_STDERR = 2  # the file descriptor that libraries in C write their complaints to
+_SWITCH = threading.RLock()
+
+
+@contextmanager
+def _muted() -> Iterator[None]:
+    """Send file descriptor 2 to nowhere inside; a program without one (a Windows window) has nothing to mute."""
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    try:
+        kept = os.dup(_STDERR)
+    except OSError:
+        yield
+        return
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, _STDERR)
+        os.close(nowhere)
+        yield
+    finally:
+        os.dup2(kept, _STDERR)
+        os.close(kept)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Switch ITK's warnings off inside, and back afterwards (the switch is one for the whole process)."""
+    """Keep ITK silent inside: its warnings, and what its libraries write straight to the standard error.
+
+    Both switches are one for the whole process, so only one thread at a time may be inside. What went wrong is found by
+    looking at the file, and told in a sentence.
+    """
     import SimpleITK
 
-    before = SimpleITK.ProcessObject.GetGlobalWarningDisplay()
-    SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
-        yield
-    finally:
-        SimpleITK.ProcessObject.SetGlobalWarningDisplay(before)
+    with _SWITCH, _muted():
+        before = SimpleITK.ProcessObject.GetGlobalWarningDisplay()
+        SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
+        try:
+            yield
+        finally:
+            SimpleITK.ProcessObject.SetGlobalWarningDisplay(before)
 
 
 def itk_reason(error: RuntimeError) -> str:
@@ -97,7 +128,7 @@ def grid_of(spacing: tuple[float, ...], origin: tuple[float, ...], direction: tu
 
 
 def refuse_not_finite(voxels: NDArray[Any], source: Path) -> None:
-    """Refuse NaN and infinite voxels, with their number.
+    """Refuse NaN, infinite and absurdly large voxels (float32, which networks compute in, cannot hold them).
 
     Raises
     ------
@@ -111,6 +142,10 @@ def refuse_not_finite(voxels: NDArray[Any], source: Path) -> None:
     wrong = sum(int(part.size - np.count_nonzero(np.isfinite(part))) for part in voxels)
     if wrong:
         raise not_finite(source, wrong, voxels.size)
+    if voxels.dtype.itemsize > 4:
+        largest = max((float(np.abs(part).max(initial=0)) for part in voxels), default=0.0)
+        if largest > float(np.finfo(np.float32).max):
+            raise too_large(source, largest)
 
 
 def to_volume(image: Any, source: Path) -> Volume:

@@ -44,10 +44,13 @@ def _bytes_needed(path: Path, fields: dict[str, str]) -> int | None:
     """Length of the voxels, or None where the element type is one that is left to ITK."""
     try:
         sizes = [int(size) for size in fields["DimSize"].split()]
+        axes = int(fields["NDims"])
         channels = int(fields.get("ElementNumberOfChannels", "1"))
         kind = fields["ElementType"].removeprefix("MET_").removesuffix("_ARRAY")
     except (KeyError, ValueError) as error:
-        raise damaged(path, "its MetaImage header lacks a readable DimSize or ElementType") from error
+        raise damaged(path, "its MetaImage header lacks a readable NDims, DimSize or ElementType") from error
+    if len(sizes) != axes:
+        raise damaged(path, f"its header promises {axes} axes (NDims) but gives {len(sizes)} sizes (DimSize)")
     if not sizes or any(size < 1 for size in sizes):
         raise damaged(path, f"its header gives the size {' x '.join(map(str, sizes))}")
     return math.prod(sizes) * channels * _TYPE_BYTES[kind] if kind in _TYPE_BYTES else None
@@ -72,18 +75,19 @@ def check_metaimage(path: Path) -> None:
     Raises
     ------
     InputError
-        If the header is not complete, the file with the voxels is missing, or it is shorter than promised.
+        If the header is not complete, the file with the voxels is missing or there are several, or it is shorter than
+        promised.
     """
     try:
         fields, offset = _fields(path)
         needed = _bytes_needed(path, fields)
         name = fields["ElementDataFile"]
-        if (
-            needed is None
-            or fields.get("BinaryData", "True").lower() == "false"
-            or name.startswith("LIST")
-            or "%" in name
-        ):
+        if name.upper().startswith("LIST"):
+            raise InputError(
+                f"'{path}' keeps its voxels in a list of several files, which is not read here. "
+                "Save the image as one .mha or .nii.gz file."
+            )
+        if needed is None or fields.get("BinaryData", "True").lower() == "false" or "%" in name:
             return
         data = path if name.upper() == "LOCAL" else path.parent / name
         if not data.is_file():

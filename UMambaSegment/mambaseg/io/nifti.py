@@ -79,13 +79,14 @@ def _parse(path: Path, start: bytes) -> NiftiHeader:
             dim = struct.unpack_from(order + "8h", start, 40)
             bits = struct.unpack_from(order + "h", start, 72)[0]
             pixdim = struct.unpack_from(order + "8f", start, 76)
-            offset = struct.unpack_from(order + "f", start, 108)[0]
+            offset, *scaling = struct.unpack_from(order + "3f", start, 108)
         elif size == _SIZE_2 and len(start) >= _SIZE_2:
             magic, kind = start[4:8], struct.unpack_from(order + "h", start, 12)[0]
             dim = struct.unpack_from(order + "8q", start, 16)
             bits = struct.unpack_from(order + "h", start, 14)[0]
             pixdim = struct.unpack_from(order + "8d", start, 104)
             offset = struct.unpack_from(order + "q", start, 168)[0]
+            scaling = list(struct.unpack_from(order + "2d", start, 176))
         else:
             continue
         if magic[:3] in (b"ni1", b"ni2"):
@@ -95,6 +96,11 @@ def _parse(path: Path, start: bytes) -> NiftiHeader:
             break
         if any(length < 1 for length in dim[1 : axes + 1]):
             raise damaged(path, f"its header gives the size {' x '.join(map(str, dim[1 : axes + 1]))}")
+        if not all(math.isfinite(value) for value in scaling):
+            raise InputError(
+                f"'{path}' cannot be used: its header scales the voxels by {scaling[0]:g} and adds {scaling[1]:g} "
+                "(scl_slope and scl_inter), so their values are not known. Export the image again."
+            )
         floats = np.dtype(order + _FLOATS[kind]) if kind in _FLOATS else None
         return NiftiHeader(tuple(dim[1 : axes + 1]), tuple(pixdim[1 : axes + 1]), bits, int(offset), floats)
     raise damaged(path, "it does not start with a NIfTI header")

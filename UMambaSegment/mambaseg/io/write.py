@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mambaseg.errors import InputError, OutputError
 from mambaseg.geometry import Geometry
 from mambaseg.io import formats
-from mambaseg.io.files import cannot_write, replacing
+from mambaseg.io.files import Together, cannot_write, check_place, replacing
 from mambaseg.result import Result
 
 _SEGMENTATION = ".seg.nrrd"
@@ -41,13 +41,16 @@ def check_writable(path: str | os.PathLike[str], *, is_2d: bool | None = None, g
     Raises
     ------
     OutputError
-        If the ending is not known or does not fit, or the folder does not exist or cannot be written to.
+        If the ending is not known or does not fit, something else than a file is there, or the folder does not exist or
+        cannot be written to.
     """
     place = Path(path)
     ending = formats.ending_of(place, formats.WRITABLE)
     if ending is None:
+        if place.is_dir():
+            raise OutputError(f"'{place}' is a folder. Give the name of a file to be written.")
         raise OutputError(
-            f"'{place.name}' does not end with a format that can be written. Use one of {', '.join(formats.WRITABLE)}."
+            f"'{place}' does not end with a format that can be written. Use one of {', '.join(formats.WRITABLE)}."
         )
     if ending == _PICTURE and is_2d is False:
         raise OutputError(
@@ -59,18 +62,7 @@ def check_writable(path: str | os.PathLike[str], *, is_2d: bool | None = None, g
             f"The image's axes are not at right angles, which '{place.name}' cannot hold: NIfTI would move voxels "
             "without a word. Use .seg.nrrd, .nrrd or .mha."
         )
-    if place.is_dir():
-        raise OutputError(f"'{place}' is a folder. Give the name of a file to be written.")
-    if not place.parent.is_dir():
-        raise OutputError(
-            f"There is no folder '{place.parent}' to write '{place.name}' in. Create it or choose another."
-        )
-    probe = place.with_name(f".{place.name[:60]}.probe{os.getpid()}")
-    try:
-        probe.open("xb").close()
-        probe.unlink()
-    except OSError as error:
-        raise cannot_write(place, error.strerror or type(error).__name__) from error
+    check_place(place)
     return ending
 
 
@@ -79,11 +71,20 @@ def _is_rectangular(geometry: Geometry) -> bool:
     return bool(np.max(np.abs(matrix.T @ matrix - np.eye(3))) <= _RIGHT_ANGLE)
 
 
-def write_segmentation(result: Result, path: str | os.PathLike[str]) -> None:
+def write_segmentation(result: Result, path: str | os.PathLike[str], *, files: Together | None = None) -> None:
     """Write the labels in the format that the ending says, compressed, on the input's own grid.
 
     ``.seg.nrrd`` opens in 3D Slicer as a segmentation with names, colours and terminology; ``.nrrd``, ``.nii.gz``,
     ``.nii`` and ``.mha`` are plain labelmaps; ``.png`` holds the labels of a picture as grey values.
+
+    Parameters
+    ----------
+    result
+        What a run gave.
+    path
+        The file to be written.
+    files
+        Others that the file appears together with; it appears at once if None.
 
     Raises
     ------
@@ -104,11 +105,24 @@ def write_segmentation(result: Result, path: str | os.PathLike[str]) -> None:
         from mambaseg.io.segments import slicer_metadata
 
         metadata = slicer_metadata(result)
-    _write(labels, result.geometry, place, ending, flat=result.is_2d and ending != _SEGMENTATION, metadata=metadata)
+    _write(
+        labels,
+        result.geometry,
+        place,
+        ending,
+        flat=result.is_2d and ending != _SEGMENTATION,
+        metadata=metadata,
+        files=files,
+    )
 
 
 def write_volume(
-    voxels: NDArray[Any], geometry: Geometry, path: str | os.PathLike[str], *, is_2d: bool = False
+    voxels: NDArray[Any],
+    geometry: Geometry,
+    path: str | os.PathLike[str],
+    *,
+    is_2d: bool = False,
+    files: Together | None = None,
 ) -> None:
     """Write an image, such as a probability volume, compressed and with its place in space.
 
@@ -122,6 +136,8 @@ def write_volume(
         Ends with ``.nrrd``, ``.nii.gz``, ``.nii`` or ``.mha``; for 8 or 16 bit pictures also ``.png``.
     is_2d
         True to write the only slice as a picture without a third axis.
+    files
+        Others that the file appears together with; it appears at once if None.
 
     Raises
     ------
@@ -136,11 +152,18 @@ def write_volume(
         raise OutputError(
             f"A PNG holds whole numbers only, but the image is {voxels.dtype}. Use .nrrd, .nii.gz or .mha."
         )
-    _write(voxels, geometry, place, ending, flat=is_2d, metadata={})
+    _write(voxels, geometry, place, ending, flat=is_2d, metadata={}, files=files)
 
 
 def _write(
-    voxels: NDArray[Any], geometry: Geometry, path: Path, ending: str, *, flat: bool, metadata: Mapping[str, str]
+    voxels: NDArray[Any],
+    geometry: Geometry,
+    path: Path,
+    ending: str,
+    *,
+    flat: bool,
+    metadata: Mapping[str, str],
+    files: Together | None,
 ) -> None:
     import SimpleITK
 
@@ -154,7 +177,7 @@ def _write(
         image.SetDirection(geometry.matrix[:axes, :axes].reshape(-1).tolist())
     for key, value in metadata.items():
         image.SetMetaData(key, value)
-    with replacing(path, ending) as temporary:
+    with replacing(path, ending) if files is None else files.part(path, ending) as temporary:
         try:
             with quiet():
                 SimpleITK.WriteImage(image, str(temporary), useCompression=True)
