@@ -7,7 +7,7 @@ import sys
 _STOPPED = 130  # as mambaseg.cli has it, which may be what is being imported
 
 
-def _run() -> int:
+def run() -> int:
     """Run the command line; Ctrl-C counts from the first moment, while modules are still being loaded too."""
     try:
         from mambaseg.cli import main
@@ -19,4 +19,4 @@ def _run() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(_run())
+    sys.exit(run())
