@@ -22,7 +22,7 @@ from mambaseg.inference.progress import Reporter
 from mambaseg.inference.strategy import Placement, is_out_of_memory, placements, run_with_retreat
 from mambaseg.memory import peak_resident
 from mambaseg.models.model import Model
-from mambaseg.models.spec import AS_STORED, Label, ModelSpec
+from mambaseg.models.spec import AS_STORED, ModelSpec
 from mambaseg.networks import set_scan_backend
 from mambaseg.options import Options
 from mambaseg.result import Result
@@ -268,8 +268,3 @@ def _plain(options: Options) -> dict[str, Any]:
             [list(part) if isinstance(part, tuple) else part for part in value] if isinstance(value, tuple) else value
         )
     return values
-
-
-def label_names(labels: Sequence[Label]) -> tuple[str, ...]:
-    """Names of labels, in order."""
-    return tuple(label.name for label in labels)

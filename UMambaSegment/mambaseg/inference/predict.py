@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mambaseg.errors import InputError, ResourceError
+from mambaseg.errors import ResourceError
 from mambaseg.inference.preprocess import Frame
 from mambaseg.inference.progress import Reporter
 from mambaseg.inference.resample import Window
@@ -225,15 +225,3 @@ def _unpad(total: Tensor, plan: TilePlan) -> Tensor:
         for part, p, w in zip(plan.image_window, plan.padding, plan.window, strict=True)
     )
     return total[:, z, y, x]
-
-
-def check_patch(shape: Sequence[int], patch: Sequence[int]) -> None:
-    """Refuse a network grid that no tile could cover.
-
-    Raises
-    ------
-    InputError
-        If an axis is empty.
-    """
-    if any(size < 1 for size in shape):
-        raise InputError(f"The image has no voxels left at the network's spacing (patch {tuple(patch)}).")
