@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mambaseg import networks
+from mambaseg import networks, scan
 from mambaseg.errors import InputError, MambasegError, ModelError
 
 FILES = (
@@ -62,11 +62,15 @@ def _assert_agree(ours: torch.Tensor, published: torch.Tensor) -> None:
     assert (ours - published).abs().max() <= 2e-4 * published.abs().max()
 
 
+@pytest.mark.parametrize("backend", ["reference", "torch", "numba"])
 @pytest.mark.parametrize("file", FILES)
-def test_published_weights_give_the_published_numbers(shared: Path, file: str) -> None:
+def test_published_weights_give_the_published_numbers(shared: Path, file: str, backend: str) -> None:
+    if backend not in scan.available_backends("cpu"):
+        pytest.skip(f"the scan backend {backend} does not work on this machine")
     name, config, weights, data = _read(shared, file)
     network = networks.build(name, **config).eval()
     network.load_state_dict(weights, strict=True)
+    networks.set_scan_backend(network, backend)
     with torch.inference_mode():
         _assert_agree(network(data["x"]), data["y0"])
         network.deep_supervision = True
