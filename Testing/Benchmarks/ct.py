@@ -48,14 +48,14 @@ def make_model(classes: int) -> Any:
     return Model(spec, MemoryWeights({"0": network.state_dict()}, {"0": "0" * 64}))
 
 
-def random_logits(classes: int, shape: tuple[int, ...]) -> Any:
-    """The same logits for both sides, without a second copy."""
+def random_logits(classes: int, shape: tuple[int, ...], dtype: Any = None) -> Any:
+    """The same logits for both sides, each in the type it works with, without a second copy."""
     import torch
 
-    logits = torch.empty(classes, *shape)
+    logits = torch.empty(classes, *shape, dtype=dtype)
     generator = torch.Generator().manual_seed(1)
     for one in logits:
-        one.normal_(generator=generator)
+        one.copy_(torch.empty(shape).normal_(generator=generator))
     return logits
 
 
@@ -137,7 +137,8 @@ def run_peer(stage: str, classes: int, volume: Any) -> float:
     predictor = peer(model, classes)
     grid = tuple(round(s / TARGET * n) for s, n in zip(SPACING[::-1], SHAPE, strict=True))
     properties = {"spacing": list(SPACING[::-1])}
-    logits = random_logits(classes, grid) if stage == "export" else None
+    # nnU-Net gathers its logits in half precision, so that is what its own export gets
+    logits = random_logits(classes, grid, torch.half) if stage == "export" else None
     image = torch.zeros(1, *grid) if stage == "network" else None
     data = volume.voxels[None].astype(np.float32) if stage == "prepare" else None
     began = time.perf_counter()
