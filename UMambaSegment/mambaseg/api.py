@@ -9,6 +9,7 @@ from mambaseg.options import Options
 
 if TYPE_CHECKING:
     from mambaseg.inference.forecast import Forecast
+    from mambaseg.inference.kept import NetworkCache
     from mambaseg.inference.progress import Cancel, ProgressCallback
     from mambaseg.memory import MemoryProbe
     from mambaseg.models.model import Model
@@ -38,6 +39,7 @@ def segment(
     options: Options | None = None,
     progress: ProgressCallback | None = None,
     cancel: Cancel | Callable[[], bool] | None = None,
+    networks: NetworkCache | None = None,
 ) -> Result:
     """Segment an image.
 
@@ -52,7 +54,9 @@ def segment(
     progress
         Called with a `Progress` now and then, from this thread.
     cancel
-        ``threading.Event``-like flag or function; looked at before each tile and slab.
+        ``threading.Event``-like flag or function; looked at before each tile, layer and slab.
+    networks
+        Where networks are kept for the next run of the same model, so that it need not build them again.
 
     Returns
     -------
@@ -71,7 +75,7 @@ def segment(
     from mambaseg.models import load_model
 
     loaded = load_model(model)
-    return Run(loaded, options or Options(), Reporter(progress, cancel))(_as_list(volume))
+    return Run(loaded, options or Options(), Reporter(progress, cancel), networks)(_as_list(volume))
 
 
 def forecast(

@@ -20,6 +20,7 @@ from mambaseg.io.files import Together, cannot_write, replacing, together
 from mambaseg.options import Options
 
 if TYPE_CHECKING:
+    from mambaseg.inference.kept import NetworkCache
     from mambaseg.inference.progress import Cancel, Progress
     from mambaseg.models.model import Model
     from mambaseg.result import Result
@@ -59,6 +60,18 @@ class CaseOutcome:
     output: Path | None = None
 
 
+def outcome_to_json(outcome: CaseOutcome) -> dict[str, Any]:
+    """Plain values for a report."""
+    return {
+        "case": outcome.case,
+        "status": outcome.status,
+        "seconds": outcome.seconds,
+        "volumes_ml": dict(outcome.volumes_ml),
+        "message": outcome.message,
+        "output": None if outcome.output is None else str(outcome.output),
+    }
+
+
 @dataclass(frozen=True)
 class BatchSummary:
     """All cases' outcomes, and the table that was written."""
@@ -85,17 +98,7 @@ class BatchSummary:
     def to_json(self) -> dict[str, Any]:
         """Plain values for a report."""
         return {
-            "cases": [
-                {
-                    "case": outcome.case,
-                    "status": outcome.status,
-                    "seconds": outcome.seconds,
-                    "volumes_ml": dict(outcome.volumes_ml),
-                    "message": outcome.message,
-                    "output": None if outcome.output is None else str(outcome.output),
-                }
-                for outcome in self.cases
-            ],
+            "cases": [outcome_to_json(outcome) for outcome in self.cases],
             "csv": str(self.csv),
         }
 
@@ -124,6 +127,7 @@ def segment_batch(
     format: str = ".seg.nrrd",  # noqa: A002  (the agreed name)
     progress: BatchCallback | None = None,
     cancel: Cancel | Callable[[], bool] | None = None,
+    networks: NetworkCache | None = None,
 ) -> BatchSummary:
     """Segment many images.
 
@@ -148,6 +152,8 @@ def segment_batch(
         Called with a `BatchProgress` now and then.
     cancel
         As for `segment`; the batch stops, and what is finished stays.
+    networks
+        Where networks are kept beyond this batch; from case to case they are kept in any case.
 
     Raises
     ------
@@ -168,7 +174,7 @@ def segment_batch(
     cases = find_cases(
         inputs, len(loaded.spec.channels), pictures=loaded.spec.network.spatial_dims == 2, without=folder
     )
-    batch = _Batch(loaded, options or Options(), folder, format, cases, progress, cancel)
+    batch = _Batch(loaded, options or Options(), folder, format, cases, progress, cancel, networks)
     return batch.run(resume=resume)
 
 
@@ -196,12 +202,15 @@ class _Batch:
         cases: Sequence[Case],
         progress: BatchCallback | None,
         cancel: Cancel | Callable[[], bool] | None,
+        networks: NetworkCache | None,
     ) -> None:
+        from mambaseg.inference.kept import SHARE, NetworkCache
         from mambaseg.inference.pipeline import Run
         from mambaseg.inference.progress import Reporter
 
         self.model, self.options, self.folder, self.ending, self.cases = model, options, folder, ending, cases
         self._progress, self._cancel = progress, cancel
+        self._networks = NetworkCache(SHARE) if networks is None else networks
         self._structures = [label.name for label in model.spec.labels]
         self._reporter = Reporter(None, cancel)
         Run(model, options, self._reporter)  # options that fit no case are refused before the first is read
@@ -296,7 +305,7 @@ class _Batch:
         def relay(run: Progress) -> None:
             self._tell(BatchProgress(case.name, index, len(self.cases), run))
 
-        result = segment(volumes, self.model, self.options, relay, self._cancel)
+        result = segment(volumes, self.model, self.options, relay, self._cancel, self._networks)
         with together() as files:
             write_segmentation(result, output, files=files)
             seconds = round(time.monotonic() - began, 3)
@@ -331,4 +340,4 @@ def _write_csv(place: Path, outcomes: Sequence[CaseOutcome], structures: Sequenc
         temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
 
 
-__all__ = ["BatchProgress", "BatchSummary", "Case", "CaseOutcome", "segment_batch"]
+__all__ = ["BatchProgress", "BatchSummary", "Case", "CaseOutcome", "outcome_to_json", "segment_batch"]

@@ -45,7 +45,8 @@ def device_title(device: torch.device) -> str:
         return torch.cuda.get_device_name(device)
     if device.type == "mps":
         return "Apple GPU"
-    return f"{platform.processor() or platform.machine()} ({torch.get_num_threads()} threads)"
+    threads = torch.get_num_threads()
+    return f"{platform.processor() or platform.machine()} ({threads} thread{'' if threads == 1 else 's'})"
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype | None:

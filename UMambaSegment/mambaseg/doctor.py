@@ -18,7 +18,9 @@ from mambaseg.paths import user_data_folder
 from mambaseg.version import VERSION
 
 if TYPE_CHECKING:
+    from mambaseg.inference.progress import Cancel, ProgressCallback
     from mambaseg.models.model import Model
+    from mambaseg.result import Result
 
 _PACKAGES = (
     "torch",
@@ -261,8 +263,8 @@ def trial_model(channels: int = 1, classes: int = 3) -> Model:
     )
 
 
-def _trial() -> Iterator[Finding]:
-    """Segment a few slices from beginning to end, on the device that ``auto`` chooses."""
+def trial_run(progress: ProgressCallback | None = None, cancel: Cancel | Callable[[], bool] | None = None) -> Result:
+    """Segment a few slices of noise with `trial_model`, from beginning to end, on the device that ``auto`` chooses."""
     import numpy as np
 
     from mambaseg.api import segment
@@ -270,14 +272,17 @@ def _trial() -> Iterator[Finding]:
     from mambaseg.volume import Volume
 
     voxels = np.random.default_rng(0).normal(0, 300, (20, 24, 28)).astype(np.float32)
-    model = trial_model()
+    return segment(Volume(voxels, Geometry((2.0, 2.0, 2.5))), trial_model(), None, progress, cancel)
+
+
+def _trial() -> Iterator[Finding]:
     began = time.monotonic()
-    result = segment(Volume(voxels, Geometry((2.0, 2.0, 2.5))), model)
+    result = trial_run()
     seconds = time.monotonic() - began
     report = result.report
     backends = ", ".join(report["scan_backends"])
     yield Finding("Trial run", "whole way", f"{seconds:.2f} s on {report['device']['name']}, scan by {backends}")
-    fits = result.labels.shape == voxels.shape
+    fits = list(result.labels.shape) == report["input"]["shape"]
     yield Finding(
         "Trial run", "result", "lies on the input's grid" if fits else "does not lie on the input's grid", ok=fits
     )

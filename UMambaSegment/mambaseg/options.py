@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 from mambaseg.errors import OptionError
 
@@ -82,11 +82,37 @@ class Options:
         if self.roi is not None:
             object.__setattr__(self, "roi", _region(self.roi))
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as a report has them."""
+        return {item.name: _plain(getattr(self, item.name)) for item in fields(self)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Options:
+        """Read what `to_json` gave; what is not there has its default.
+
+        Raises
+        ------
+        OptionError
+            If there is no such option, or a value makes no sense.
+        """
+        known = [item.name for item in fields(cls)]
+        unknown = [name for name in value if name not in known]
+        if unknown:
+            raise OptionError(f"There is no option {unknown[0]!r}. Known: {', '.join(known)}.")
+        for name in ("mirror", "probabilities"):
+            if not isinstance(value.get(name, False), bool):
+                raise OptionError(f"Option '{name}' is true or false, not {value[name]!r}.")
+        return cls(**value)
+
     def _check_kinds(self) -> None:
         if not isinstance(self.device, str):
             raise OptionError(f"The device is a name such as 'cpu' or 'cuda:0', not {self.device!r}.")
         if isinstance(self.tile_step, bool) or not isinstance(self.tile_step, (int, float)):
             raise OptionError(f"The tile step is a number from 0.05 to 1 (0.5 is usual), not {self.tile_step!r}.")
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _region(given: object) -> Region:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -12,9 +12,6 @@ from mambaseg.cli.output import json_text, size_text, table
 from mambaseg.cli.parameters import PATH, check_orientation, command, group
 from mambaseg.cli.progress import ROWS, columns
 from mambaseg.errors import ModelError
-
-if TYPE_CHECKING:
-    from mambaseg.models.package import Package
 
 
 @group(name="models")
@@ -85,28 +82,6 @@ def list_models(*, as_json: bool) -> None:
         click.echo("There are no models yet. Import one with 'mambaseg models import'.", err=True)
 
 
-def _package(ref: str) -> Package:
-    """Give the package of an installed or bundled model, or of a path.
-
-    Raises
-    ------
-    ModelError
-        If there is none.
-    """
-    from mambaseg.models import Store, bundled_models, read_package
-
-    store = Store()
-    if store.find(ref) is not None:
-        return store.open(ref)
-    bundled = bundled_models()
-    if ref in bundled:
-        return read_package(bundled[ref])
-    if Path(ref).exists():
-        return read_package(Path(ref))
-    known = ", ".join([*(item.id for item in store.list()), *bundled]) or "none"
-    raise ModelError(f"There is no model '{ref}' here. Installed or bundled: {known}.")
-
-
 @command("info")
 @click.argument("model", metavar="MODEL")
 @click.option("--json", "as_json", is_flag=True, help="Give the whole description as JSON.")
@@ -171,9 +146,10 @@ def import_model(
 @click.option("--overwrite", is_flag=True, help="Replace what is there.")
 def export(*, model: str, destination: Path, overwrite: bool) -> None:
     """Write a model as one *.mambaseg file, or as a folder."""
+    from mambaseg.models import open_package
     from mambaseg.models.package import copy_package
 
-    copy_package(_package(model), destination, overwrite=overwrite)
+    copy_package(open_package(model), destination, overwrite=overwrite)
     click.echo(f"Written: {destination}", err=True)
 
 
@@ -185,11 +161,7 @@ def download(*, model: str, replace: bool, quiet: bool) -> None:
     """Fetch a model of the catalogue and install it; an interrupted download goes on where it was."""
     from mambaseg.models import Store, download_model, load_catalogue
 
-    catalogue = load_catalogue()
-    entry = catalogue.find(model)
-    if entry is None:
-        known = ", ".join(item.id for item in catalogue.entries) or "none yet"
-        raise ModelError(f"The catalogue has no model '{model}'. To download: {known}.")
+    entry = load_catalogue().need(model)
     if not quiet:
         where = f" ({entry.licence_url})" if entry.licence_url else ""
         click.echo(f"{entry.title}, {size_text(entry.bytes)}, licence {entry.licence}{where}", err=True)
@@ -208,26 +180,23 @@ def download(*, model: str, replace: bool, quiet: bool) -> None:
 @click.argument("names", metavar="MODEL...", nargs=-1, required=True)
 def remove(*, names: tuple[str, ...]) -> None:
     """Remove installed models."""
-    from mambaseg.models import Store, bundled_models
+    from mambaseg.models import remove_model
 
-    store = Store()
     for name in names:
-        if store.find(name) is None and name in bundled_models():
-            raise ModelError(f"The model '{name}' is part of mambaseg and cannot be removed.")
-        click.echo(f"Removed {name}: {size_text(store.remove(name))} freed.", err=True)
+        click.echo(f"Removed {name}: {size_text(remove_model(name))} freed.", err=True)
 
 
 @command("verify")
 @click.argument("names", metavar="[MODEL]...", nargs=-1)
 def verify(*, names: tuple[str, ...]) -> int:
     """Hold models' weights to their SHA-256: those named, or all that are installed or bundled."""
-    from mambaseg.models import Store, bundled_models
+    from mambaseg.models import Store, bundled_models, open_package
 
     chosen = names or tuple(dict.fromkeys([*(item.id for item in Store().list()), *bundled_models()]))
     code = 0
     for name in chosen:
         try:
-            _package(name).verify()
+            open_package(name).verify()
         except ModelError as error:
             code = error.exit_code
             click.echo(f"{name}: {error}", err=True)

@@ -63,7 +63,7 @@ class Forecast:
         if self.device_bytes is not None and self.device_free is not None:
             need, free = self.device_bytes, self.device_free
         return (
-            f"Needs about {need / _GIGA:.1f} of {free / _GIGA:.1f} GB free, "
+            f"Needs about {max(0.1, need / _GIGA):.1f} of {free / _GIGA:.1f} GB free, "
             f"about {_duration(self.seconds)} on {self.device_title}."
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from mambaseg import scan
 from mambaseg.devices import choose_device, choose_precision, device_title
 from mambaseg.errors import OptionError, ResourceError
 from mambaseg.inference.export import export_labels
+from mambaseg.inference.kept import NetworkCache
 from mambaseg.inference.postprocess import choose_labels, keep_largest, keep_only
 from mambaseg.inference.predict import PredictionSettings, TilePlan, plan_tiles, predict_logits
 from mambaseg.inference.preprocess import Frame, make_frame, prepare, resample_for_network
@@ -23,7 +25,6 @@ from mambaseg.inference.strategy import Placement, is_out_of_memory, placements,
 from mambaseg.memory import peak_resident
 from mambaseg.models.model import Model
 from mambaseg.models.spec import AS_STORED, ModelSpec
-from mambaseg.networks import set_scan_backend
 from mambaseg.options import Options
 from mambaseg.result import Result
 from mambaseg.version import VERSION
@@ -80,12 +81,24 @@ def check_backend(name: str, device: str) -> None:
 
 
 class Run:
-    """A run of one model on one input; each step fills in a part of the report."""
+    """A run of one model on one input; each step fills in a part of the report.
 
-    def __init__(self, model: Model, options: Options, reporter: Reporter) -> None:
+    Parameters
+    ----------
+    model, options, reporter
+        What runs, how, and who is told.
+    networks
+        Where built networks are taken from and kept; only for this run if None.
+    """
+
+    def __init__(
+        self, model: Model, options: Options, reporter: Reporter, networks: NetworkCache | None = None
+    ) -> None:
         self.model = model
         self.options = options
         self.reporter = reporter
+        self.networks = NetworkCache() if networks is None else networks
+        self._keeps = networks is not None
         self.spec = model.spec
         self.folds = chosen_folds(model, options)
         self.kept = choose_labels(self.spec.labels, options.structures, "structures")
@@ -94,6 +107,7 @@ class Run:
         check_backend(options.scan_backend, self.device.type)
         self.mirror_axes = allowed_mirror_axes(self.spec) if options.mirror else ()
         self.timings: dict[str, float] = {}
+        self.built = 0
         self.notes: list[str] = []
         if options.mirror and set(self.mirror_axes) != set(self.spec.mirror_axes):
             self.notes.append("Mirroring from left to right is off, because the model has left and right structures.")
@@ -101,17 +115,17 @@ class Run:
             self.notes.append("Mirroring is off, because the model allows no mirrored axis.")
 
     def _networks(self, placement: Placement) -> list[Callable[[], nn.Module]]:
-        built: list[nn.Module] = []
-
         def get(fold: str) -> nn.Module:
-            if built:
-                self.model.load_into(built[0], fold)
-            else:
-                built.append(self.model.build_network(fold, placement.device))
-                set_scan_backend(built[0], self.options.scan_backend)
-            return built[0]
+            return self.networks.get(self.model, fold, placement.device, self.options.scan_backend)
 
         return [lambda fold=fold: get(fold) for fold in self.folds]  # type: ignore[misc]
+
+    def _placements(self) -> tuple[Placement, ...]:
+        """Where to try; networks that are only kept for speed go before anything is moved to a slower place."""
+        first, *others = placements(self.device)
+        if not len(self.networks) and (len(self.folds) == 1 or not self.networks.budget):
+            return first, *others
+        return replace(first, text=f"{first.text} Networks are kept for later runs."), first, *others
 
     def logits(self, image: Tensor, tiles: TilePlan) -> tuple[Tensor, Placement]:
         """Run the network where it fits."""
@@ -134,8 +148,10 @@ class Run:
                 len(self.folds),
             )
 
-        logits, placement, fallbacks = run_with_retreat(placements(self.device), attempt)
+        logits, placement, fallbacks = run_with_retreat(self._placements(), attempt, self.networks.shrink)
         self.notes.extend(fallbacks)
+        if not self._keeps:
+            self.networks.clear()
         return logits, placement
 
     def _timed(self, stage: str, began: float) -> None:
@@ -174,9 +190,11 @@ class Run:
         self.reporter.step(2)
         self._timed("prepare", began)
         began = time.monotonic()
+        built = self.networks.built
         with scan.record_backends() as used:
             logits, placement = self.logits(image, tiles)
         del image
+        self.built = self.networks.built - built
         self._timed("network", began)
         began = time.monotonic()
         wanted_maps = self._probability_channels()
@@ -242,7 +260,7 @@ class Run:
                 "orientation": volumes[0].geometry.axis_letters(),
                 "network_shape": list(frame.there.new),
             },
-            "options": _plain(self.options),
+            "options": self.options.to_json(),
             "device": {
                 "name": str(device),
                 "title": device_title(device),
@@ -250,6 +268,7 @@ class Run:
             },
             "precision": "float32" if precision is None else str(precision).removeprefix("torch."),
             "scan_backends": used,
+            "networks_built": self.built,
             "tiles": 0 if tiles is None else len(tiles.tiles) * len(self.folds),
             "mirror_axes": list(self.mirror_axes),
             "timings_s": dict(self.timings),
@@ -257,14 +276,3 @@ class Run:
             "versions": {"mambaseg": VERSION, "torch": torch.__version__, "python": platform.python_version()},
             "notes": list(self.notes),
         }
-
-
-def _plain(options: Options) -> dict[str, Any]:
-    """Options as JSON values."""
-    values: dict[str, Any] = {}
-    for name in options.__dataclass_fields__:
-        value = getattr(options, name)
-        values[name] = (
-            [list(part) if isinstance(part, tuple) else part for part in value] if isinstance(value, tuple) else value
-        )
-    return values

@@ -16,6 +16,7 @@ from mambaseg.inference.preprocess import Frame
 from mambaseg.inference.progress import Reporter
 from mambaseg.inference.resample import Window
 from mambaseg.inference.splines import axis_matrix
+from mambaseg.inference.stopping import asked_between_layers
 from mambaseg.inference.tiles import TileSlices, place_tiles, tile_weights, tiles_touching
 
 Shape = tuple[int, int, int]
@@ -159,7 +160,7 @@ def predict_logits(
     settings
         Device and precision.
     reporter
-        Told of every tile; asked before each whether to stop.
+        Told of every tile; asked before each, and between a network's layers, whether to stop.
     folds
         How many networks there are, for the progress.
 
@@ -188,18 +189,21 @@ def predict_logits(
     with torch.inference_mode(), autocast:
         for get_network in networks:
             network = get_network()
-            for tile in plan.tiles:
-                z, y, x = (slice(t.start - w.start, t.stop - w.start) for t, w in zip(tile, plan.window, strict=True))
-                patch = padded[:, z, y, x].to(settings.device)
-                flat = len(plan.patch) == 2
-                logits = _run_network(
-                    network, (patch[:, 0] if flat else patch)[None].contiguous(), settings.mirror_axes
-                )
-                logits = logits.to(where)
-                total[:, z, y, x] += (logits * weights).unsqueeze(1) if flat else logits * weights
-                weight_sum[z, y, x] += weights
-                done += 1
-                reporter.step(done)
+            with asked_between_layers(network, reporter.check):
+                for tile in plan.tiles:
+                    z, y, x = (
+                        slice(t.start - w.start, t.stop - w.start) for t, w in zip(tile, plan.window, strict=True)
+                    )
+                    patch = padded[:, z, y, x].to(settings.device)
+                    flat = len(plan.patch) == 2
+                    logits = _run_network(
+                        network, (patch[:, 0] if flat else patch)[None].contiguous(), settings.mirror_axes
+                    )
+                    logits = logits.to(where)
+                    total[:, z, y, x] += (logits * weights).unsqueeze(1) if flat else logits * weights
+                    weight_sum[z, y, x] += weights
+                    done += 1
+                    reporter.step(done)
     total /= weight_sum
     if not all(bool(torch.isfinite(logits).all()) for logits in total):  # class by class: the mask is as large as they
         raise ResourceError(

@@ -47,9 +47,18 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def run_with_retreat(
-    options: Sequence[Placement], attempt: Callable[[Placement], Answer]
+    options: Sequence[Placement], attempt: Callable[[Placement], Answer], let_go: Callable[[], None] | None = None
 ) -> tuple[Answer, Placement, tuple[str, ...]]:
     """Try each placement until one has enough memory; only a real out-of-memory leads to the next.
+
+    Parameters
+    ----------
+    options
+        Placements in the order of retreat.
+    attempt
+        Runs where it is told to.
+    let_go
+        Called after an out-of-memory, to give up what is held for later.
 
     Returns
     -------
@@ -70,6 +79,8 @@ def run_with_retreat(
                 raise
             fallbacks.append(f"Out of memory with this placement: {placement.text}")
         # only here, where the error and with it the attempt's tensors are gone
+        if let_go is not None:
+            let_go()
         gc.collect()
         if placement.device.startswith("cuda"):
             torch.cuda.empty_cache()

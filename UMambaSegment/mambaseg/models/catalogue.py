@@ -31,6 +31,8 @@ class Entry:
     licence: str
     licence_url: str = ""
     superseded_by: str = ""
+    family: str = ""
+    variant: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,20 @@ class Catalogue:
     def find(self, model_id: str) -> Entry | None:
         """Give the entry of an id, or None."""
         return next((entry for entry in self.entries if entry.id == model_id), None)
+
+    def need(self, model_id: str) -> Entry:
+        """Give the entry of an id.
+
+        Raises
+        ------
+        ModelError
+            If there is none; the sentence lists what there is.
+        """
+        entry = self.find(model_id)
+        if entry is None:
+            known = ", ".join(item.id for item in self.entries) or "none yet"
+            raise ModelError(f"The catalogue has no model '{model_id}'. To download: {known}.")
+        return entry
 
     def identify(self, file: Path) -> Entry | None:
         """Give the entry whose file this is, by its SHA-256: for files brought from another computer."""

@@ -9,8 +9,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import fastjsonschema
-
 from mambaseg.errors import ModelError
 
 Check = Callable[[Any], Any]
@@ -18,6 +16,8 @@ Check = Callable[[Any], Any]
 
 @functools.cache
 def _compiled(schema_name: str) -> Check:
+    import fastjsonschema  # here, so that what only needs a model's value types can be imported without it
+
     text = (Path(__file__).parent / f"{schema_name}.schema.json").read_text(encoding="utf-8")
     compile_schema: Callable[[Any], Check] = fastjsonschema.compile
     return compile_schema(json.loads(text))
@@ -100,9 +100,12 @@ def check_schema(value: Mapping[str, Any], schema_name: str, what: str) -> None:
     ModelError
         At the first fault, in a sentence that names the key.
     """
+    check = _compiled(schema_name)
+    from fastjsonschema import JsonSchemaValueException
+
     try:
-        _compiled(schema_name)(value)
-    except fastjsonschema.JsonSchemaValueException as error:
+        check(value)
+    except JsonSchemaValueException as error:
         raise ModelError(f"{what}: {_sentence(error)} Correct it, or get the file again.") from error
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from mambaseg.errors import ModelError
 from mambaseg.models.catalogue import load_catalogue
 from mambaseg.models.model import Model
-from mambaseg.models.package import PACKAGE_SUFFIX, is_package, read_package
+from mambaseg.models.package import PACKAGE_SUFFIX, Package, is_package, read_package
 from mambaseg.models.store import Installed, Store
 
 _BUNDLED = Path(__file__).parent / "bundled"
@@ -55,10 +55,9 @@ def load_model(
     text = os.fspath(ref)
     if not text:
         raise ModelError(f"No model was named. {_what_there_is()}")
-    if isinstance(ref, str) and not any(mark in text for mark in ("/", "\\")):
-        named = _by_id(text)
-        if named is not None:
-            return named
+    named = _place_of_id(text) if isinstance(ref, str) else None
+    if named is not None:
+        return Model.from_package(read_package(named))
     path = Path(text).expanduser()
     if path.exists():
         return _by_path(path, checkpoint, folds, orientation)
@@ -72,12 +71,51 @@ def load_model(
     raise ModelError(f"There is no model '{text}': neither an id nor a file or folder. {_what_there_is()}")
 
 
-def _by_id(model_id: str) -> Model | None:
+def _place_of_id(model_id: str) -> Path | None:
+    """The folder or file of an installed or bundled model; None for what is no id, or no model's."""
+    if any(mark in model_id for mark in ("/", "\\")):
+        return None
     installed = Store().find(model_id)
-    if installed is not None:
-        return Model.from_package(read_package(installed.folder))
-    bundled = bundled_models().get(model_id)
-    return Model.from_package(read_package(bundled)) if bundled is not None else None
+    return installed.folder if installed is not None else bundled_models().get(model_id)
+
+
+def locate(ref: str) -> Path | None:
+    """Where the package, folder or checkpoint lies that `load_model` takes for ``ref``; None if there is none."""
+    place = _place_of_id(ref)
+    if place is None and ref and Path(ref).expanduser().exists():
+        place = Path(ref).expanduser()
+    return place
+
+
+def open_package(ref: str) -> Package:
+    """Give the package of an installed or bundled model, or of a path.
+
+    Raises
+    ------
+    ModelError
+        If there is none, or it is damaged.
+    """
+    place = locate(ref)
+    if place is not None:
+        return read_package(place)
+    known = ", ".join([*(item.id for item in Store().list()), *bundled_models()]) or "none"
+    raise ModelError(f"There is no model '{ref}' here. Installed or bundled: {known}.")
+
+
+def remove_model(ref: str) -> int:
+    """Remove an installed model and give the bytes that were freed.
+
+    Raises
+    ------
+    ModelError
+        If it is not installed, or comes with the engine.
+    OutputError
+        If it cannot be removed.
+    """
+    store = Store()
+    if store.find(ref) is None and ref in bundled_models():
+        raise ModelError(f"The model '{ref}' is part of mambaseg and cannot be removed.")
+    return store.remove(ref)
 
 
 def _by_path(path: Path, checkpoint: str, folds: Iterable[str | int] | None, orientation: str | None) -> Model:

@@ -80,7 +80,7 @@ def spec_from_json(value: Mapping[str, Any], what: str = "model.json") -> ModelS
         axes=tuple(read.pop("axes", (0, 1, 2))),
         channels=tuple(Channel(**item) for item in read.pop("channels")),
         normalisation=tuple(Normalisation(**item) for item in read.pop("normalisation")),
-        labels=tuple(_label(item) for item in read.pop("labels")),
+        labels=tuple(label_from_json(item) for item in read.pop("labels")),
         resampling=Resampling(**read.pop("resampling", {})),
         resize=Resize(**read.pop("resize", {})),
         mirror_axes=tuple(read.pop("mirror_axes", ())),
@@ -101,7 +101,14 @@ def _regions(value: Mapping[str, Any]) -> Regions:
     return Regions(tuple(tuple(item) for item in value["members"]), tuple(value["class_order"]))
 
 
-def _label(value: Mapping[str, Any]) -> Label:
+def label_to_json(label: Label) -> dict[str, Any]:
+    """One label as ``model.json`` has it."""
+    plain: dict[str, Any] = _plain(label)
+    return plain
+
+
+def label_from_json(value: Mapping[str, Any]) -> Label:
+    """Read one label as ``model.json`` has it."""
     red, green, blue = value["color"]
     codes = value.get("terminology")
     terminology = Terminology(**{key: Code(**item) for key, item in codes.items()}) if codes else None

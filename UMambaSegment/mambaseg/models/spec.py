@@ -149,7 +149,11 @@ class Figure:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Everything ``model.json`` says."""
+    """Everything ``model.json`` says.
+
+    ``family`` is the list entry that several architectures of the same task share (``Head and neck, CT``), ``variant``
+    says which of them this is (``U-Mamba Bot``); both are for people and may be empty.
+    """
 
     id: str
     version: str
@@ -161,6 +165,8 @@ class ModelSpec:
     normalisation: tuple[Normalisation, ...]
     labels: tuple[Label, ...]
     text: str = ""
+    family: str = ""
+    variant: str = ""
     orientation: str = AS_STORED
     axes: tuple[int, int, int] = (0, 1, 2)
     resampling: Resampling = field(default_factory=Resampling)

@@ -1,0 +1,68 @@
+"""One request after another: done, answered, and nothing of it left behind on the device."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from mambaseg.errors import Cancelled, ResourceError
+from mambaseg.worker.faults import told
+from mambaseg.worker.jobs import Job, JobQueue
+from mambaseg.worker.messages import CancelledEvent, ErrorEvent, ResultEvent
+from mambaseg.worker.tasks import Tasks
+
+_log = logging.getLogger(__name__)
+
+
+class Session:
+    """Works through the queue.
+
+    Parameters
+    ----------
+    jobs
+        What is to be done.
+    tasks
+        How it is done.
+    idle
+        Seconds without a request after which it ends; 0 for never.
+    """
+
+    def __init__(self, jobs: JobQueue, tasks: Tasks, idle: float = 0.0) -> None:
+        self._jobs, self._tasks, self._idle = jobs, tasks, idle
+
+    def serve(self) -> str:
+        """Work until the queue is closed; gives the reason."""
+        while (job := self._jobs.take(self._idle)) is not None:
+            self._one(job)
+        return self._jobs.closed
+
+    def _one(self, job: Job) -> None:
+        _log.info("Request %d: %s", job.request.id, job.request.name)
+        failed = self._try(job)
+        if failed is not None:
+            if isinstance(failed, ErrorEvent):
+                if failed.traceback or failed.kind == ResourceError.__name__:
+                    self._tasks.warm.drop()  # memory, or a fault that may have to do with what was kept
+                _log.info("Request %d failed: %s %s", job.request.id, failed.message, failed.traceback)
+            _free_device()  # before the answer, which promises that the device is free
+            job.answer(failed)
+        else:
+            _free_device()
+        _log.info("Request %d is over.", job.request.id)
+
+    def _try(self, job: Job) -> ErrorEvent | CancelledEvent | None:
+        """Do it and answer; what is to be answered instead if that failed (the error and all it holds are gone)."""
+        try:
+            job.check()
+            job.answer(ResultEvent(job.request.id, self._tasks.do(job)))
+        except Cancelled:
+            return CancelledEvent(job.request.id)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  (a worker's loop: every error is answered)
+            return told(error, job.request.id)
+        return None
+
+
+def _free_device() -> None:
+    kept = sys.modules.get("mambaseg.inference.kept")
+    if kept is not None:
+        kept.free_device_memory()
