@@ -1,0 +1,84 @@
+"""Which Python runs the engine, and with what command."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from mambaseg.paths import user_data_folder
+
+from UMambaSegmentLib.engine.process import Command
+from UMambaSegmentLib.errors import EngineError
+from UMambaSegmentLib.i18n import _
+
+# The extension's own copy of the engine comes last on the path: a Python that has mambaseg keeps its own.
+_START = (
+    "import sys; sys.path.append(sys.argv.pop(1)); from mambaseg.worker.__main__ import main; raise SystemExit(main())"
+)
+
+
+def engine_folder() -> Path:
+    """The folder that holds the extension's ``mambaseg``."""
+    import mambaseg
+
+    return Path(mambaseg.__file__).resolve().parents[1]
+
+
+def python_slicer(slicer_home: str = "") -> str:
+    """Path of Slicer's own Python: ``PythonSlicer`` where there is one, else the Python that runs this.
+
+    Raises
+    ------
+    EngineError
+        If none is found.
+    """
+    name = "PythonSlicer.exe" if os.name == "nt" else "PythonSlicer"
+    beside = Path(slicer_home) / "bin" / name if slicer_home else None
+    if beside is not None and beside.is_file():
+        return str(beside)
+    found = shutil.which("PythonSlicer")
+    if found:
+        return found
+    if sys.executable and Path(sys.executable).stem.lower().startswith("python"):
+        return sys.executable
+    raise EngineError(
+        _(
+            "Slicer's own Python (PythonSlicer) was not found, so the engine cannot start. "
+            "Name another Python that has mambaseg in Advanced, or install Slicer again."
+        )
+    )
+
+
+def engine_command(interpreter: str, slicer_home: str, idle_seconds: float) -> Command:
+    """What starts the engine.
+
+    Parameters
+    ----------
+    interpreter
+        Path of a Python that has what the engine needs; empty for Slicer's own.
+    slicer_home
+        Slicer's folder.
+    idle_seconds
+        After how long without work it ends itself; 0 for never.
+
+    Raises
+    ------
+    EngineError
+        If the interpreter is not there.
+    """
+    if interpreter and not Path(interpreter).is_file():
+        raise EngineError(
+            _("The engine's Python '{path}' is not there. Choose another in Advanced, or empty the field.").format(
+                path=interpreter
+            )
+        )
+    program = interpreter or python_slicer(slicer_home)
+    return Command(
+        program,
+        ("-X", "utf8", "-c", _START, str(engine_folder()), "--idle", f"{idle_seconds:g}"),
+        clean=bool(interpreter),
+        # Both sides must look for models in the same place; spinning OpenMP threads would slow Slicer itself.
+        variables={"MAMBASEG_HOME": str(user_data_folder()), "OMP_WAIT_POLICY": "passive"},
+    )

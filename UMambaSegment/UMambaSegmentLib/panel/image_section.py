@@ -1,0 +1,83 @@
+"""Choosing the images: one selector a channel, and the region."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from UMambaSegmentLib.i18n import _
+from UMambaSegmentLib.panel.context import PanelContext
+from UMambaSegmentLib.panel.state import ChannelChoice
+
+PARAMETERS = ("inputVolume", "channel2Volume", "channel3Volume", "channel4Volume")
+MOST_CHANNELS = len(PARAMETERS)
+
+
+class ImageSection:
+    """Shows as many selectors as the chosen model has inputs, each named by its role."""
+
+    def __init__(self, context: PanelContext) -> None:
+        self._context = context
+        ui = context.ui
+        self._rows = (
+            (ui.inputLabel, ui.inputSelector),
+            (ui.channel2Label, ui.channel2Selector),
+            (ui.channel3Label, ui.channel3Selector),
+            (ui.channel4Label, ui.channel4Selector),
+        )
+        self.refresh()
+
+    def roles(self) -> tuple[str, ...]:
+        """The inputs that the chosen model wants; a colour image is one."""
+        card = self._context.card
+        if card is None:
+            return ("",)
+        if wants_colour(card):
+            return ("",)
+        return tuple(channel.role for channel in card.channels[:MOST_CHANNELS]) or ("",)
+
+    def refresh(self) -> None:
+        """Show the rows that the chosen model needs."""
+        roles = self.roles()
+        for index, (label, selector) in enumerate(self._rows):
+            shown = index < len(roles)
+            label.setVisible(shown)
+            selector.setVisible(shown)
+            if shown:
+                several = len(roles) > 1 and roles[index]
+                label.text = _("{role}:").format(role=roles[index]) if several else _("Volume:")
+
+    def nodes(self) -> list[Any]:
+        """The chosen volume nodes, None where none is chosen, one for each role."""
+        parameters = self._context.parameters
+        if parameters is None:
+            return [None] * len(self.roles())
+        return [getattr(parameters, name) for name, _role in zip(PARAMETERS, self.roles(), strict=False)]
+
+    def choices(self) -> tuple[ChannelChoice, ...]:
+        """What is chosen, for `PanelState`."""
+        return tuple(_choice(role, node) for role, node in zip(self.roles(), self.nodes(), strict=True))
+
+    def take_visible_volume(self) -> None:
+        """Where no volume is chosen yet, choose the one that the slice views show."""
+        from UMambaSegmentLib.scene.volumes import visible_volume_node
+
+        parameters = self._context.parameters
+        if parameters is None or parameters.inputVolume is not None:
+            return
+        node = visible_volume_node()
+        if node is not None:
+            parameters.inputVolume = node
+
+
+def wants_colour(card: Any) -> bool:
+    """Whether a model takes one colour image in place of several grey ones."""
+    return len(card.channels) == 3 and all(channel.modality.upper() == "RGB" for channel in card.channels)
+
+
+def _choice(role: str, node: Any) -> ChannelChoice:
+    if node is None:
+        return ChannelChoice(role)
+    image = node.GetImageData()
+    components = 1 if image is None else image.GetNumberOfScalarComponents()
+    has_voxels = image is not None and image.GetNumberOfPoints() > 0
+    return ChannelChoice(role, node.GetID() or "", node.GetName() or "", components, has_voxels)

@@ -1,0 +1,92 @@
+"""The panel: its sections, and the order in which they look at what has changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from UMambaSegmentLib.panel.advanced_section import AdvancedSection
+from UMambaSegmentLib.panel.batch_section import BatchSection
+from UMambaSegmentLib.panel.context import PanelContext
+from UMambaSegmentLib.panel.diagnose_section import DiagnoseSection
+from UMambaSegmentLib.panel.dialogs import Dialogs
+from UMambaSegmentLib.panel.image_section import ImageSection
+from UMambaSegmentLib.panel.logic import PanelLogic
+from UMambaSegmentLib.panel.message import MessageBox
+from UMambaSegmentLib.panel.model_section import ModelSection
+from UMambaSegmentLib.panel.models_section import ModelsSection
+from UMambaSegmentLib.panel.result_section import ResultSection
+from UMambaSegmentLib.panel.run_section import RunSection
+from UMambaSegmentLib.settings import SettingsStore
+
+
+class Panel:
+    """Everything below the module's title.
+
+    Parameters
+    ----------
+    ui
+        The widgets of ``UMambaSegment.ui`` by name.
+    logic
+        The module's logic.
+    dialogs
+        Questions to the person.
+    store
+        The application's settings.
+    """
+
+    def __init__(self, ui: Any, logic: PanelLogic, dialogs: Dialogs, store: SettingsStore) -> None:
+        self._context = context = PanelContext(ui, logic, dialogs, store)
+        self._refreshing = False
+        self._message = MessageBox(ui.messageLabel, ui.messageDetails)
+        self._model = ModelSection(context)
+        self._images = ImageSection(context)
+        self._advanced = AdvancedSection(context)
+        self._run = RunSection(context, self._images, self._advanced, self._message, self._show_result)
+        self._result = ResultSection(context, self._message, lambda node: self._run.start(reproduced=node))
+        self._models = ModelsSection(context, self._model.reload)
+        self._batch = BatchSection(context, self._run.options)
+        self._diagnose = DiagnoseSection(context)
+        context.on_change(self.refresh)
+
+    def follow(self, parameters: Any) -> None:
+        """Follow another parameter node, or none while a scene closes."""
+        self._context.parameters = parameters
+
+    def take_visible_volume(self) -> None:
+        """Where no volume is chosen yet, choose the one that the slice views show."""
+        self._images.take_visible_volume()
+
+    def enter(self) -> None:
+        """The panel is looked at."""
+        self._context.logic.lookAgain()
+        self._model.reload()
+        self._run.set_open(True)
+
+    def leave(self) -> None:
+        """Another module is looked at; a run goes on."""
+        self._run.set_open(False)
+
+    def refresh(self) -> None:
+        """Bring every section up to date with the parameters."""
+        if self._context.parameters is None or self._refreshing:
+            return
+        self._refreshing = True  # a section that sets a parameter makes it tell of its change
+        try:
+            self._model.follow_parameters()
+            for section in (self._images, self._advanced, self._run, self._result, self._models, self._batch):
+                section.refresh()
+        finally:
+            self._refreshing = False
+
+    def forget_results(self) -> None:
+        """The scene was closed."""
+        self._result.forget()
+        self._message.clear()
+
+    def close(self) -> None:
+        """Stop what runs; nothing is shown any more."""
+        self._run.close()
+        self._batch.close()
+
+    def _show_result(self, finished: Any) -> None:
+        self._result.show(finished)

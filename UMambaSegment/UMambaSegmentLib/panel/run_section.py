@@ -1,0 +1,283 @@
+"""Segment: the forecast before, the button, progress while it runs, and what to say afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mambaseg.errors import MambasegError, OptionError
+from mambaseg.options import Options
+
+from UMambaSegmentLib.errors import EngineError, ExtensionError
+from UMambaSegmentLib.i18n import _
+from UMambaSegmentLib.panel.advanced_section import AdvancedSection
+from UMambaSegmentLib.panel.context import PanelContext
+from UMambaSegmentLib.panel.image_section import ImageSection, wants_colour
+from UMambaSegmentLib.panel.message import MessageBox
+from UMambaSegmentLib.panel.model_section import chosen_folds
+from UMambaSegmentLib.panel.progress_text import view_progress
+from UMambaSegmentLib.panel.state import PanelState, Phase, segment_button
+
+_FORECAST_DELAY_MS = 400
+
+
+class RunSection:
+    """See the module."""
+
+    def __init__(
+        self,
+        context: PanelContext,
+        images: ImageSection,
+        advanced: AdvancedSection,
+        message: MessageBox,
+        show_result: Callable[[Any], None],
+    ) -> None:
+        import qt
+
+        self._context, self._images, self._advanced = context, images, advanced
+        self._message, self._show_result = message, show_result
+        self._run: Any = None
+        self._phase: Phase = "idle"
+        self._forecast_job: Any = None
+        self._forecast_for: object = None
+        self._open = False
+        self._timer = qt.QTimer()
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_FORECAST_DELAY_MS)
+        self._timer.connect("timeout()", self._ask_forecast)
+        context.ui.segmentButton.connect("clicked()", self._on_click)
+        self._show_progress(shown=False)
+        self.refresh()
+
+    # ---- state
+
+    def state(self) -> PanelState:
+        """Everything that decides what the button does."""
+        card, parameters = self._context.card, self._context.parameters
+        folds = None if parameters is None else chosen_folds(parameters.folds)
+        several = card is not None and len(card.folds) > 1
+        return PanelState(
+            phase=self._phase,
+            channels=self._images.choices(),
+            model="" if card is None else card.name,
+            model_state="" if card is None else card.state,
+            model_problem="" if card is None else card.problem,
+            wants_colour=card is not None and wants_colour(card),
+            structures=0 if card is None else len(card.structures),
+            chosen_structures=len(self._advanced.ticked()),
+            unknown_folds=tuple(
+                fold for fold in folds or () if several and card is not None and fold not in card.folds
+            ),
+            missing=tuple(self._context.logic.missingPackages()),
+        )
+
+    def options(self) -> Options:
+        """The engine's options as the panel has them, but for the region.
+
+        Raises
+        ------
+        OptionError
+            If one makes no sense.
+        """
+        return options_of(self._context.parameters, self._context.settings.device, self._context.card)
+
+    def refresh(self) -> None:
+        """Bring button and forecast up to date."""
+        state = self.state()
+        view = segment_button(state)
+        button = self._context.ui.segmentButton
+        button.enabled, button.text, button.toolTip = view.enabled, view.text, view.tooltip
+        if self._phase != "idle":
+            return
+        can_run = view.enabled
+        if not can_run:
+            self._say_forecast("")
+        elif state.missing:
+            self._say_forecast(self._context.logic.installSummary())
+        if can_run and not state.missing and self._open:
+            self._plan_forecast(state)
+
+    # ---- forecast
+
+    def set_open(self, is_open: bool) -> None:
+        """Whether the panel is looked at; no engine is started for a panel that nobody sees."""
+        self._open = is_open
+        if is_open:
+            self.refresh()
+        else:
+            self._timer.stop()
+
+    def _plan_forecast(self, state: PanelState) -> None:
+        parameters = self._context.parameters
+        try:
+            what = (state, self.options(), None if parameters.region is None else parameters.region.GetID())
+        except OptionError:
+            return
+        if what == self._forecast_for:
+            return
+        self._forecast_for = what
+        self._timer.start()
+
+    def _ask_forecast(self) -> None:
+        card = self._context.card
+        if card is None or self._phase != "idle" or not segment_button(self.state()).enabled:
+            return
+        if self._forecast_job is not None:
+            self._context.logic.cancelJob(self._forecast_job)
+        self._say_forecast(_("Working out what this needs..."))
+        try:
+            self._forecast_job = self._context.logic.startForecast(
+                self._images.nodes(),
+                self._context.parameters.region,
+                card.id,
+                self.options(),
+                self._on_forecast,
+                self._on_no_forecast,
+            )
+        except (ExtensionError, MambasegError) as error:
+            self._say_forecast(str(error))
+
+    def _on_forecast(self, answer: Mapping[str, Any]) -> None:
+        self._forecast_job = None
+        lines = [str(answer.get("sentence", "")), *(str(line) for line in answer.get("plan", ()))]
+        if not answer.get("fits", True):
+            lines.insert(1, _("That is more than is free now."))
+        self._say_forecast(lines[0] if answer.get("fits", True) else " ".join(lines[:2]), "\n".join(lines[1:]))
+
+    def _on_no_forecast(self, error: EngineError) -> None:
+        self._forecast_job = None
+        self._say_forecast(str(error), error.log)
+
+    def _say_forecast(self, text: str, details: str = "") -> None:
+        label = self._context.ui.forecastLabel
+        label.text, label.toolTip = text, details
+        label.setVisible(bool(text))
+
+    # ---- running
+
+    def _on_click(self) -> None:
+        if self._phase in ("running", "queued"):
+            self._phase = "cancelling"
+            self.refresh()
+            self._run.cancel()
+            return
+        if self._phase != "idle":
+            return
+        self._message.clear()
+        if self._context.logic.missingPackages() and not self._install():
+            return
+        self.start()
+
+    def _install(self) -> bool:
+        self._phase = "installing"
+        self.refresh()
+        error = self._context.logic.ensureInstalled(self._context.dialogs.confirm)
+        self._phase = "idle"
+        if error:
+            self._message.error(error, self._context.logic.installLog())
+        self.refresh()
+        return not error
+
+    def start(self, *, reproduced: Any = None) -> None:
+        """Start a run of what is chosen, or of what made an earlier segmentation."""
+        parameters, card = self._context.parameters, self._context.card
+        listener: dict[str, Callable[..., None]] = {
+            "onProgress": self._on_progress,
+            "onFinished": self._on_finished,
+            "onFailed": self._on_failed,
+            "onCancelled": self._on_cancelled,
+        }
+        self._message.clear()
+        try:
+            if reproduced is not None:
+                self._run = self._context.logic.startReproduce(reproduced, **listener)
+            elif card is not None:
+                self._run = self._context.logic.startRun(
+                    self._images.nodes(),
+                    card.id,
+                    self.options(),
+                    output=parameters.outputSegmentation,
+                    region=parameters.region,
+                    askReplace=self._context.dialogs.confirm,
+                    **listener,
+                )
+        except (ExtensionError, MambasegError) as error:
+            self._message.error(str(error))
+            self.refresh()
+            return
+        self._phase = "queued" if self._run.waits else "running"
+        self._show_progress(shown=True)
+        self._say_progress(0, _("Waiting for the run before it") if self._run.waits else _("Starting the engine"))
+        self._context.changed()
+
+    def _on_progress(self, event: Mapping[str, Any]) -> None:
+        if self._phase == "queued":
+            self._phase = "running"
+            self.refresh()
+        view = view_progress(event)
+        self._say_progress(view.percent, view.text)
+
+    def _on_finished(self, finished: Any) -> None:
+        self._over()
+        parameters = self._context.parameters
+        if parameters is not None:
+            parameters.outputSegmentation = finished.node()
+        self._show_result(finished)
+        if finished.notes:
+            self._message.note(" ".join(finished.notes))
+        self._context.changed()
+
+    def _on_failed(self, error: Exception) -> None:
+        self._over()
+        self._message.error(str(error), getattr(error, "log", ""))
+        self._context.changed()
+
+    def _on_cancelled(self) -> None:
+        self._over()
+        self._message.note(_("Cancelled. Nothing was changed."))
+        self._context.changed()
+
+    def _over(self) -> None:
+        self._run, self._phase, self._forecast_for = None, "idle", None
+        self._show_progress(shown=False)
+
+    def _show_progress(self, *, shown: bool) -> None:
+        ui = self._context.ui
+        ui.progressBar.setVisible(shown)
+        ui.statusLabel.setVisible(shown)
+
+    def _say_progress(self, percent: int, text: str) -> None:
+        ui = self._context.ui
+        ui.progressBar.value = percent
+        ui.statusLabel.text = text
+
+    def close(self) -> None:
+        """Stop what runs; nothing is shown any more."""
+        self._timer.stop()
+        if self._run is not None:
+            run, self._run = self._run, None
+            run.abandon()
+
+
+def options_of(parameters: Any, device: str, card: Any) -> Options:
+    """The engine's options from the case's parameters, without the region.
+
+    Raises
+    ------
+    OptionError
+        If one makes no sense.
+    """
+    left_out = set(parameters.leftOut)
+    names = () if card is None else tuple(structure.name for structure in card.structures)
+    kept = tuple(name for name in names if name not in left_out)
+    several = card is not None and len(card.folds) > 1
+    return Options(
+        device=device,
+        precision=parameters.precision,
+        folds=chosen_folds(parameters.folds) if several else None,
+        tile_step=round(1.0 - float(parameters.tileOverlap), 4),
+        mirror=bool(parameters.mirror),
+        structures=None if len(kept) == len(names) else kept,
+        keep_largest=("all",) if parameters.keepLargest else (),
+        probabilities=bool(parameters.probabilities),
+    )
