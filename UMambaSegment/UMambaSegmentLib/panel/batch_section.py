@@ -89,7 +89,7 @@ class BatchSection:
 
     def _on_progress(self, event: Mapping[str, Any]) -> None:
         ui = self._context.ui
-        case, index, count = str(event.get("case", "")), int(event.get("index") or 0), int(event.get("count") or 1)
+        case, index, count = str(event.get("case") or ""), int(event.get("index") or 0), int(event.get("count") or 1)
         outcome = event.get("outcome")
         view = view_progress(event)
         if isinstance(outcome, Mapping):

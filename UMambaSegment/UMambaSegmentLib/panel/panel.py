@@ -48,6 +48,15 @@ class Panel:
         self._diagnose = DiagnoseSection(context)
         context.on_change(self.refresh)
 
+    def bound_widgets(self) -> dict[str, Any]:
+        """The widgets that show a parameter, by its name, for ``connectParametersToGui``.
+
+        ``connectGui`` finds the same ones, but up to Slicer 5.13 it gives no tag to disconnect them again: they would go
+        on writing after the module was left, and filling the combo boxes anew would reset what was chosen.
+        """
+        named = {widget.property("SlicerParameterName"): widget for widget in vars(self._context.ui).values()}
+        return {str(name): widget for name, widget in named.items() if name}
+
     def follow(self, parameters: Any) -> None:
         """Follow another parameter node, or none while a scene closes."""
         self._context.parameters = parameters

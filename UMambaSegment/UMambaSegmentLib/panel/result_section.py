@@ -80,7 +80,10 @@ class ResultSection:
         node = self.segmentation()
         if node is not None:
             volume = None if self._context.parameters is None else self._context.parameters.inputVolume
-            self._context.logic.editInSegmentEditor(node, volume)
+            try:
+                self._context.logic.editInSegmentEditor(node, volume)
+            except SceneError as error:
+                self._message.error(str(error))
 
     def _on_undo(self) -> None:
         finished, self._finished = self._finished, None

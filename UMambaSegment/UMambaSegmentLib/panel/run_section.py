@@ -139,10 +139,11 @@ class RunSection:
 
     def _on_forecast(self, answer: Mapping[str, Any]) -> None:
         self._forecast_job = None
-        lines = [str(answer.get("sentence", "")), *(str(line) for line in answer.get("plan", ()))]
-        if not answer.get("fits", True):
-            lines.insert(1, _("That is more than is free now."))
-        self._say_forecast(lines[0] if answer.get("fits", True) else " ".join(lines[:2]), "\n".join(lines[1:]))
+        sentence, plan = str(answer.get("sentence", "")), [str(line) for line in answer.get("plan", ())]
+        if answer.get("fits", True):
+            self._say_forecast(sentence, "\n".join(plan))
+        else:  # what will be done then is no detail any more
+            self._say_forecast(" ".join([sentence, _("That is more than is free now."), *plan]))
 
     def _on_no_forecast(self, error: EngineError) -> None:
         self._forecast_job = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import time
 from collections.abc import Callable
 from typing import Any
@@ -98,6 +99,8 @@ def shared_session() -> Session:
         import qt
 
         _shared.append(Session(lambda: load_settings(qt.QSettings())))
+        # A script without the panel has nobody who cleans up; registering the same function twice does no harm.
+        atexit.register(close_shared_session)
     return _shared[0]
 
 
