@@ -23,7 +23,7 @@ MODULE = Path(__file__).resolve().parents[2] / "UMambaSegment"
 def test_all_is_missing_in_a_fresh_slicer():
     found = missing(Environment())
     assert [one.name for one in found] == ["torch", "fastjsonschema", "safetensors", "click", "tqdm"]
-    assert announcement(found).startswith("Segment installs PyTorch and 4 small packages first (about 250 MB")
+    assert announcement(found).startswith("Segment installs PyTorch and 4 small packages first (about 200 MB")
     assert [one.name for one in missing_recommended(Environment())] == ["numba"]
 
 

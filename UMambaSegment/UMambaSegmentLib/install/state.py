@@ -92,11 +92,11 @@ def announcement(requirements: Sequence[Requirement]) -> str:
     if not with_torch:
         return _("Segment installs {count} small packages first (a few MB).").format(count=len(small))
     if not small:
-        return _("Segment installs PyTorch first (about 250 MB; with an NVIDIA card about 3 GB).")
+        return _("Segment installs PyTorch first (about 200 MB; with an NVIDIA card several GB).")
     if len(small) == 1:
-        return _("Segment installs PyTorch and one small package first (about 250 MB; with an NVIDIA card about 3 GB).")
+        return _("Segment installs PyTorch and one small package first (about 200 MB; with an NVIDIA card several GB).")
     return _(
-        "Segment installs PyTorch and {count} small packages first (about 250 MB; with an NVIDIA card about 3 GB)."
+        "Segment installs PyTorch and {count} small packages first (about 200 MB; with an NVIDIA card several GB)."
     ).format(count=len(small))
 
 

@@ -67,7 +67,7 @@ class BatchSection:
 
     def _start(self) -> None:
         ui, card = self._context.ui, self._context.card
-        if card is None:
+        if card is None or self._context.parameters is None:  # none while the module is not shown
             return
         self._rows = {}
         fill_table(ui.batchTable, self._heads(), [])

@@ -51,8 +51,8 @@ class Panel:
     def bound_widgets(self) -> dict[str, Any]:
         """The widgets that show a parameter, by its name, for ``connectParametersToGui``.
 
-        ``connectGui`` finds the same ones, but up to Slicer 5.13 it gives no tag to disconnect them again: they would go
-        on writing after the module was left, and filling the combo boxes anew would reset what was chosen.
+        ``connectGui`` finds the same ones, but up to Slicer 5.13 it gives no tag to disconnect them again: they would
+        go on writing after the module was left, and filling the combo boxes anew would reset what was chosen.
         """
         named = {widget.property("SlicerParameterName"): widget for widget in vars(self._context.ui).values()}
         return {str(name): widget for name, widget in named.items() if name}

@@ -162,7 +162,7 @@ class RunSection:
             self.refresh()
             self._run.cancel()
             return
-        if self._phase != "idle":
+        if self._phase != "idle" or self._context.parameters is None:  # none while the module is not shown
             return
         self._message.clear()
         if self._context.logic.missingPackages() and not self._install():
