@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULE = ROOT / "UMambaSegment" / "UMambaSegment.py"
+# The module's file; another test runs all this against an installed tree.
+MODULE = Path(os.environ.get("UMAMBASEGMENT_MODULE") or ROOT / "UMambaSegment" / "UMambaSegment.py")
 PATIENCE = 120.0
 
 

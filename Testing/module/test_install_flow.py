@@ -50,7 +50,7 @@ def test_the_question_names_everything_first():
     bench = Bench()
     bench.installer.ensure()
     (text,) = bench.person.texts
-    for name in ("PyTorch", "fastjsonschema", "safetensors", "click", "tqdm", "numba", "250 MB", "4 small packages"):
+    for name in ("PyTorch", "fastjsonschema", "safetensors", "click", "tqdm", "numba", "200 MB", "4 small packages"):
         assert name in text
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from panel_person import Person, segment_names
+from tiny_models import install_colour, install_two_channels
 
 STRUCTURES = 7
 
@@ -49,3 +51,131 @@ def test_the_whole_way(person: Person) -> None:
     editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
     assert editor.segmentationNode().GetID() == node.GetID()
     assert editor.sourceVolumeNode().GetID() == volume.GetID()
+
+
+def test_close_reload_save_and_load(person: Person, tmp_path: Path) -> None:
+    import slicer
+    from test_real_input import labels_of
+
+    volume = person.add_phantom()
+    person.choose_volume(volume)
+    person.ui.largestCheckBox.checked = True
+    person.ui.overlapSlider.value = 0.25
+    node = person.segment()
+    labels, names = labels_of(node, volume), segment_names(node)
+    person.widget = person.app.reload_module("UMambaSegment")
+    person.ui = person.widget.ui
+    assert person.ui.inputSelector.currentNode().GetID() == volume.GetID()
+    assert person.ui.outputSelector.currentNode().GetID() == node.GetID()
+    assert person.ui.largestCheckBox.checked
+
+    scene = slicer.mrmlScene
+    for one in (volume, node):
+        if one.GetStorageNode() is None:
+            one.AddDefaultStorageNode()
+    volume.GetStorageNode().SetFileName(str(tmp_path / "ct.nrrd"))
+    node.GetStorageNode().SetFileName(str(tmp_path / "result.seg.nrrd"))
+    assert volume.GetStorageNode().WriteData(volume)
+    assert node.GetStorageNode().WriteData(node)
+    scene.SetRootDirectory(str(tmp_path))
+    scene.SetURL(str(tmp_path / "scene.mrml"))
+    assert scene.Commit()
+    person.app.close_scene()
+    assert not person.ui.segmentButton.enabled
+    assert person.ui.inputSelector.currentNode() is None
+    assert not person.ui.largestCheckBox.checked
+    assert scene.Connect()
+    person.app.process_events()
+    again, image = person.ui.outputSelector.currentNode(), person.ui.inputSelector.currentNode()
+    assert again is not None
+    assert segment_names(again) == names
+    np.testing.assert_array_equal(labels_of(again, image), labels)
+    assert person.ui.largestCheckBox.checked
+    assert person.ui.overlapSlider.value == pytest.approx(0.25)
+    person.click("reproduceButton")
+    person.wait_idle()
+    assert person.message() == ""
+    repeated = person.ui.outputSelector.currentNode()
+    assert repeated.GetID() != again.GetID()
+    np.testing.assert_array_equal(labels_of(repeated, image), labels)
+
+
+def test_undo_takes_the_result_out_and_segment_puts_it_back(person: Person) -> None:
+    import slicer
+
+    person.choose_volume(person.add_phantom())
+    person.segment()
+    count = slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")
+    person.click("undoButton")
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == count - 1
+    assert person.ui.outputSelector.currentNode() is None
+    assert person.segment() is not None
+
+
+def test_the_visible_volume_is_chosen_at_first(app: Any) -> None:
+    import slicer
+    from UMambaSegmentLib.scene.sampledata import add_phantom_volume
+
+    add_phantom_volume("Hidden", spacing=(7.0, 7.0, 7.0), shape=(24, 24, 24))
+    shown = add_phantom_volume("Shown", spacing=(7.0, 7.0, 7.0), shape=(24, 24, 24))
+    composite = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+    composite.SetLayoutName("Red")
+    composite.SetBackgroundVolumeID(shown.GetID())
+    person = Person(app)
+    assert person.ui.inputSelector.currentNode().GetID() == shown.GetID()
+
+
+def test_models_with_several_inputs_and_colour_ask_for_their_images(person: Person) -> None:
+    install_two_channels()
+    install_colour()
+    person.app.leave_module()
+    person.app.open_module("UMambaSegment")
+    first, second = person.add_phantom(name="First"), person.add_phantom(name="Second")
+    person.choose_model("Two images")
+    assert person.ui.inputLabel.text == "T1:"
+    assert person.ui.channel2Label.text == "T2:"
+    person.choose_volume(first)
+    assert "No volume is chosen for T2" in person.ui.segmentButton.toolTip
+    person.ui.channel2Selector.setCurrentNode(first)
+    assert "chosen for both T1 and T2" in person.ui.segmentButton.toolTip
+    person.ui.channel2Selector.setCurrentNode(second)
+    assert person.ui.segmentButton.enabled, person.ui.segmentButton.toolTip
+    person.choose_model("Colour pictures")
+    assert person.ui.channel2Selector.isHidden()
+    assert "wants a colour image" in person.ui.segmentButton.toolTip
+    person.ui.modalityFilter.setCurrentIndex(person.ui.modalityFilter.findText("CT"))
+    person.ui.modelSearchBox.text = ""
+    assert person.ui.modelList.count == 1
+
+
+def test_structures_are_ticked_one_by_one(person: Person) -> None:
+    import qt
+
+    person.choose_volume(person.add_phantom())
+    person.click("noStructuresButton")
+    assert "tick at least one" in person.ui.segmentButton.toolTip
+    person.ui.structuresList.item(2).setCheckState(qt.Qt.Checked)
+    assert person.ui.segmentButton.enabled
+    assert segment_names(person.segment()) == ["right_parotid"]
+    person.click("allStructuresButton")
+    assert person.ui.structuresList.item(0).checkState() == qt.Qt.Checked
+
+
+def test_diagnosis_can_be_copied(person: Person) -> None:
+    import slicer
+
+    person.click("diagnoseButton")
+    person.app.wait(lambda: person.ui.copyDiagnosisButton.enabled, 60, "the diagnosis")
+    text = person.ui.diagnosisText.plainText
+    for word in ("Slicer", "torch", "Selective scan", "free disk", "Trial run", "memory"):
+        assert word in text
+    person.click("copyDiagnosisButton")
+    assert slicer.app.clipboard().text() == text
+
+
+def test_devices_are_named_once_advanced_is_opened(person: Person) -> None:
+    person.ui.advancedSection.collapsed = False
+    names = lambda: [person.ui.deviceSelector.itemText(n) for n in range(person.ui.deviceSelector.count)]  # noqa: E731
+    person.app.wait(lambda: any(name.startswith("cpu:") for name in names()), 60, "the devices")
+    person.ui.deviceSelector.setCurrentIndex(names().index(next(name for name in names() if name.startswith("cpu:"))))
+    assert person.widget.logic.settings().device == "cpu"
