@@ -148,7 +148,7 @@ def test_the_volume_that_is_looked_at(scene) -> None:
         view.UnRegister(None)
         view.SetLayoutName(layout)
         view.SetSingletonTag(layout)
-        scene.AddNode(view)
+        view = scene.AddNode(view)
         view.SetBackgroundVolumeID(shown.GetID())
     assert visible_volume_node() is second
     scene.RemoveNode(second)

@@ -129,10 +129,10 @@ def write_result(
         )
         _finish(segmentation_node, volume_node, provenance, sources, roi_node)
     except BaseException:
+        segmentation_node.EndModify(was_modifying)
         before.give_back(segmentation_node)
         raise
-    finally:
-        segmentation_node.EndModify(was_modifying)
+    segmentation_node.EndModify(was_modifying)
     return Written(segmentation_node, ids, created=False, undo=UndoStep(segmentation_node, before))
 
 
@@ -165,10 +165,10 @@ def _into_new(
         place_beside(node, volume_node)
         let_scene_undo_remove(node)
     except BaseException:
+        node.EndModify(was_modifying)
         remove_with_display(node)
         raise
-    finally:
-        node.EndModify(was_modifying)
+    node.EndModify(was_modifying)
     return Written(node, ids, created=True, undo=UndoStep(node, None))
 
 

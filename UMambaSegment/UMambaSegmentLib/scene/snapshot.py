@@ -47,7 +47,7 @@ class Snapshot:
         return Snapshot(segmentation, display, attributes, node.GetTransformNodeID(), _references(node))
 
     def give_back(self, node: Any) -> None:
-        """Put a node back into this state."""
+        """Put a node back into this state; not between the node's StartModify and EndModify."""
         was_modifying = node.StartModify()
         try:
             node.GetSegmentation().DeepCopy(self.segmentation)
@@ -60,9 +60,11 @@ class Snapshot:
                 for node_id in self.references.get(role, ()):
                     node.AddNodeReferenceID(role, node_id)
             node.SetAndObserveTransformNodeID(self.transform_id)
-            self._give_back_display(node)
         finally:
             node.EndModify(was_modifying)
+        # Not before: views still hold a display node whose removal they are not told of while the node's events wait,
+        # and crash when they draw.
+        self._give_back_display(node)
 
     def _give_back_display(self, node: Any) -> None:
         display = node.GetDisplayNode()

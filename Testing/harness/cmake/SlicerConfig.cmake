@@ -1,0 +1,72 @@
+# Slicer's CMake package as far as an extension of pure Python uses it: the same rules for arguments, the same places
+# in the installed tree, and no Slicer needed. A file that lies in the module and is not packaged is a warning.
+set(Slicer_VERSION 5.13)
+set(Slicer_QTSCRIPTEDMODULES_LIB_DIR lib/Slicer-${Slicer_VERSION}/qt-scripted-modules)
+
+foreach(fact HOMEPAGE CONTRIBUTORS DESCRIPTION ICONURL SCREENSHOTURLS DEPENDS)
+  if(NOT DEFINED EXTENSION_${fact})
+    message(FATAL_ERROR "EXTENSION_${fact} must be set before find_package(Slicer)")
+  endif()
+endforeach()
+set(EXTENSION_NAME ${PROJECT_NAME})
+
+file(WRITE ${CMAKE_BINARY_DIR}/slicer_use.cmake "include(CTest)\nenable_testing()\n")
+file(WRITE ${CMAKE_BINARY_DIR}/slicer_nothing.cmake "")
+set(Slicer_USE_FILE ${CMAKE_BINARY_DIR}/slicer_use.cmake)
+set(Slicer_EXTENSION_GENERATE_CONFIG ${CMAKE_BINARY_DIR}/slicer_nothing.cmake)
+set(Slicer_EXTENSION_CPACK ${CMAKE_BINARY_DIR}/slicer_nothing.cmake)
+
+macro(slicer_add_python_unittest)
+  cmake_parse_arguments(UNITTEST "" "TESTNAME_PREFIX;SCRIPT" "SLICER_ARGS" ${ARGN})
+  if(UNITTEST_UNPARSED_ARGUMENTS)
+    message(FATAL_ERROR "slicer_add_python_unittest: unknown arguments ${UNITTEST_UNPARSED_ARGUMENTS}")
+  endif()
+  if(NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${UNITTEST_SCRIPT} AND NOT IS_ABSOLUTE ${UNITTEST_SCRIPT})
+    message(FATAL_ERROR "slicer_add_python_unittest: no such script ${UNITTEST_SCRIPT}")
+  endif()
+  get_filename_component(test_name ${UNITTEST_SCRIPT} NAME_WE)
+  add_test(NAME py_${UNITTEST_TESTNAME_PREFIX}${test_name} COMMAND ${CMAKE_COMMAND} -E echo "runs in Slicer only")
+endmacro()
+
+macro(slicerMacroBuildScriptedModule)
+  cmake_parse_arguments(MODULE "WITH_GENERIC_TESTS;WITH_SUBDIR;VERBOSE" "NAME" "SCRIPTS;RESOURCES" ${ARGN})
+  if(MODULE_UNPARSED_ARGUMENTS)
+    message(FATAL_ERROR "Unknown keywords given to slicerMacroBuildScriptedModule(): ${MODULE_UNPARSED_ARGUMENTS}")
+  endif()
+  if(NOT MODULE_NAME)
+    message(FATAL_ERROR "NAME is mandatory")
+  endif()
+  set(subdirectory "")
+  if(MODULE_WITH_SUBDIR)
+    get_filename_component(subdirectory ${CMAKE_CURRENT_SOURCE_DIR} NAME)
+  endif()
+  set(listed)
+  foreach(file ${MODULE_SCRIPTS} ${MODULE_RESOURCES})
+    # A script may be named without its ending.
+    if(NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${file} AND EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${file}.py)
+      set(file ${file}.py)
+    endif()
+    if(NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/${file})
+      message(FATAL_ERROR "slicerMacroBuildScriptedModule given nonexistent file ${file}")
+    endif()
+    list(APPEND listed ${file})
+    get_filename_component(folder ${file} DIRECTORY)
+    install(
+      FILES ${CMAKE_CURRENT_SOURCE_DIR}/${file}
+      DESTINATION ${Slicer_QTSCRIPTEDMODULES_LIB_DIR}/${subdirectory}/${folder}
+      )
+  endforeach()
+  file(GLOB_RECURSE present RELATIVE ${CMAKE_CURRENT_SOURCE_DIR} ${CMAKE_CURRENT_SOURCE_DIR}/*)
+  foreach(file ${present})
+    list(FIND listed ${file} index)
+    if(index EQUAL -1 AND NOT file MATCHES "^Testing/|__pycache__|CMakeLists.txt$")
+      message(WARNING "present in the source tree but not packaged: ${file}")
+    endif()
+  endforeach()
+  if(MODULE_WITH_GENERIC_TESTS)
+    add_test(
+      NAME py_nomainwindow_qSlicer${MODULE_NAME}ModuleGenericTest
+      COMMAND ${CMAKE_COMMAND} -E echo "runs in Slicer only"
+      )
+  endif()
+endmacro()
