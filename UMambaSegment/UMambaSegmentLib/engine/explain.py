@@ -19,8 +19,15 @@ _LINES = 12
 
 
 def end_of(log: str, lines: int = _LINES) -> str:
-    """The last lines of a log, blank ones left out."""
-    return "\n".join([line for line in log.splitlines() if line.strip()][-lines:])
+    """The last lines of a log, blank ones left out; of a crash's own report the first ones, which say where it was."""
+    kept = [line for line in log.splitlines() if line.strip()]
+    fatal = [number for number, line in enumerate(kept) if line.startswith("Fatal Python error")]
+    if not fatal:
+        return "\n".join(kept[-lines:])
+    report = kept[fatal[-1] :]
+    # Threads that only waited stand before the one that crashed.
+    current = next((number for number, line in enumerate(report) if line.startswith("Current thread")), 1)
+    return "\n".join([report[0], *report[current:]][:lines])
 
 
 def why_it_ended(code: int | None, reason: str, log: str, *, before_ready: bool) -> str:

@@ -257,10 +257,10 @@ class Installer:
         except ExtensionError as error:
             log = str(getattr(error, "log", ""))
             cause = find_cause(f"{log}\n{error}")
-            hint = "" if cause.kind == "unknown" else cause.remedy
+            hint = "" if cause.kind == "unknown" else f" {cause.remedy}"
             raise InstallFailed(
                 _(
-                    "Everything is installed, but the trial run failed: {error} {hint} Press Segment to try it again."
+                    "Everything is installed, but the trial run failed: {error}{hint} Press Segment to try it again."
                 ).format(error=error, hint=hint),
                 cause="trial",
                 log=end_of_log(log),

@@ -88,7 +88,7 @@ class Panel:
             self._refreshing = False
 
     def forget_results(self) -> None:
-        """The scene was closed."""
+        """The scene is being closed."""
         self._result.forget()
         self._message.clear()
 

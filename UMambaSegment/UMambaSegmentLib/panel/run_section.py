@@ -172,11 +172,13 @@ class RunSection:
     def _install(self) -> bool:
         self._phase = "installing"
         self.refresh()
-        error = self._context.logic.ensureInstalled(self._context.dialogs.confirm)
-        self._phase = "idle"
+        try:
+            error = self._context.logic.ensureInstalled(self._context.dialogs.confirm)
+        finally:  # whatever happens, the button must not stay at "Installing..."
+            self._phase = "idle"
+            self.refresh()
         if error:
             self._message.error(error, self._context.logic.installLog())
-        self.refresh()
         return not error
 
     def start(self, *, reproduced: Any = None) -> None:
@@ -221,8 +223,9 @@ class RunSection:
     def _on_finished(self, finished: Any) -> None:
         self._over()
         parameters = self._context.parameters
-        if parameters is not None:
-            parameters.outputSegmentation = finished.node()
+        if parameters is None:  # another module is looked at; the scene keeps the choices meanwhile
+            parameters = self._context.logic.getParameterNode()
+        parameters.outputSegmentation = finished.node()
         self._show_result(finished)
         if finished.notes:
             self._message.note(" ".join(finished.notes))

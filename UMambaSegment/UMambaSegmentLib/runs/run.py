@@ -120,6 +120,7 @@ class Run:
         self._watch: SceneWatch | None = None
         self._job: Job | None = None
         self._lost = ""
+        self._cancel_asked = False
         self.outcome: Finished | Exception | None = None
 
     @property
@@ -167,6 +168,7 @@ class Run:
 
     def cancel(self) -> None:
         """Stop it; the end is told as ``cancelled``."""
+        self._cancel_asked = True
         if self._job is not None:
             self._session.engine.cancel(self._job)
 
@@ -207,7 +209,8 @@ class Run:
     def _settle(self, outcome: Outcome) -> None:
         if self._lost:
             self._fail(SceneError(self._lost))
-        elif outcome.state == "cancelled":
+        elif outcome.state == "cancelled" or self._cancel_asked:
+            # A result, or an error, may have been on its way already when Cancel was clicked.
             self.outcome = RunCancelled(_("The run was cancelled. Nothing was changed."))
             self._listener.cancelled()
         elif outcome.error is not None:
