@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import qt
 import slicer
 import vtk
-from mambaseg.options import PRECISIONS, Options
+from mambaseg.options import PRECISIONS
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -23,11 +23,10 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
-from UMambaSegmentLib.engine.jobs import Job
-from UMambaSegmentLib.errors import ExtensionError, SceneError
 from UMambaSegmentLib.runs import scripting
-from UMambaSegmentLib.runs.run import Run, RunListener, RunRequest, start_reproduction
-from UMambaSegmentLib.runs.service import FolderListener, FolderRun, ask_engine, ask_forecast
+from UMambaSegmentLib.runs.panel_service import PanelService, temporary_folder
+from UMambaSegmentLib.runs.run import Run, RunListener, start_reproduction
+from UMambaSegmentLib.runs.service import FolderRun
 from UMambaSegmentLib.runs.session import close_shared_session, shared_session
 from UMambaSegmentLib.runs.setup import EngineSetup
 from UMambaSegmentLib.scene.parameters import wrapped
@@ -114,7 +113,7 @@ class UMambaSegmentWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = UMambaSegmentLogic()
-        self.panel = Panel(self.ui, self.logic, SlicerDialogs(), qt.QSettings())
+        self.panel = Panel(self.ui, self.logic.panelService(), SlicerDialogs(), qt.QSettings())
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
@@ -244,7 +243,7 @@ class UMambaSegmentLogic(ScriptedLoadableModuleLogic):
         """
         request = scripting.request_of(volumeNode, model, self.settings().device, options)
         return Run(
-            shared_session(), request, _listener(onProgress, onFinished, onFailed, onCancelled), _temporary()
+            shared_session(), request, _listener(onProgress, onFinished, onFailed, onCancelled), temporary_folder()
         ).start()
 
     def segmentFolder(
@@ -282,11 +281,13 @@ class UMambaSegmentLogic(ScriptedLoadableModuleLogic):
         def request(volumeNode: Any) -> Any:
             return scripting.request_of(volumeNode, model, self.settings().device, options)
 
-        return scripting.segment_sequence(shared_session(), _temporary(), sequence, request, onFrame)
+        return scripting.segment_sequence(shared_session(), temporary_folder(), sequence, request, onFrame)
 
     def reproduce(self, segmentationNode: Any) -> Any:
         """Run again what made a segmentation, into a new one, and give that."""
-        return self.startReproduce(segmentationNode).wait().node()
+        made = scripting.need_provenance(segmentationNode)
+        scene, listener = slicer.mrmlScene, RunListener()
+        return start_reproduction(shared_session(), made, scene, listener, temporary_folder()).wait().node()
 
     def setupPythonRequirements(self, ask: Callable[[str], bool] = slicer.util.confirmOkCancelDisplay) -> None:
         """Install what the engine needs, after asking.
@@ -308,130 +309,9 @@ class UMambaSegmentLogic(ScriptedLoadableModuleLogic):
         """Give this computer's settings."""
         return load_settings(qt.QSettings())
 
-    def missingPackages(self) -> list[str]:
-        """Give the names of what has to be installed first."""
-        return [one.name for one in self._setup.missing()]
-
-    def installSummary(self) -> str:
-        """Say in a line what Segment installs first."""
-        return self._setup.summary()
-
-    def installLog(self) -> str:
-        """Give the end of the last installation's log."""
-        return self._setup.log
-
-    def lookAgain(self) -> None:
-        """Look anew at what is installed."""
-        self._setup.look_again()
-
-    def ensureInstalled(self, ask: Callable[[str], bool]) -> str:
-        """Install what is missing after asking; give why not in a sentence, or nothing if all is there."""
-        try:
-            self._setup.ensure(ask)
-        except ExtensionError as error:
-            return str(error)
-        return ""
-
-    def startRun(
-        self,
-        nodes: Any,
-        model: str,
-        options: Options,
-        *,
-        output: Any = None,
-        region: Any = None,
-        askReplace: Callable[[str], bool] | None = None,
-        **listeners: Callable[..., None],
-    ) -> Run:
-        """Start a run of the panel's; asks before segments of the same model are replaced."""
-        sameNamed = scripting.ask_same_named(output, model, askReplace)
-        request = RunRequest(tuple(nodes), model, options, output, region, sameNamed)
-        return Run(shared_session(), request, _listener(**listeners), _temporary()).start()
-
-    def startReproduce(self, segmentationNode: Any, **listeners: Callable[..., None]) -> Run:
-        """Start what ``reproduce`` waits for."""
-        made = scripting.need_provenance(segmentationNode)
-        return start_reproduction(shared_session(), made, slicer.mrmlScene, _listener(**listeners), _temporary())
-
-    def startFolder(
-        self,
-        inputFolder: Any,
-        outputFolder: Any,
-        model: str,
-        options: Options,
-        *,
-        resume: bool,
-        onProgress: Callable[..., None] | None,
-        onFinished: Callable[..., None] | None,
-        onFailed: Callable[..., None] | None,
-        onCancelled: Callable[..., None] | None,
-    ) -> FolderRun:
-        """Start a batch and give it at once."""
-        parameters = scripting.batch_parameters(inputFolder, outputFolder, model, options, resume=resume)
-        return FolderRun(shared_session(), parameters, FolderListener(onProgress, onFinished, onFailed, onCancelled))
-
-    def startForecast(
-        self,
-        nodes: Any,
-        region: Any,
-        model: str,
-        options: Options,
-        done: Callable[..., None],
-        failed: Callable[..., None],
-    ) -> Job:
-        """Ask what a run would need."""
-        return ask_forecast(shared_session(), nodes, region, model, options, done, failed)
-
-    def findDevices(self, done: Callable[..., None], failed: Callable[..., None]) -> Job:
-        """Ask which devices there are: ``done`` gets name, title and memory of each, the fastest first."""
-        return ask_engine(shared_session(), "devices", {}, lambda answer: done(answer["devices"]), failed)
-
-    def diagnose(self, done: Callable[..., None], failed: Callable[..., None]) -> Job:
-        """Ask what ``diagnosis`` waits for."""
-        return ask_engine(shared_session(), "doctor", {}, lambda answer: done(str(answer["text"])), failed)
-
-    def askEngine(
-        self,
-        request: str,
-        parameters: dict[str, Any],
-        done: Callable[..., None],
-        failed: Callable[..., None],
-        progress: Callable[..., None] | None = None,
-    ) -> Job:
-        """Ask the engine for something without waiting."""
-        return ask_engine(shared_session(), request, parameters, done, failed, progress)
-
-    def cancelJob(self, job: Any) -> None:
-        """Take a question back."""
-        shared_session().engine.cancel(job)
-
-    def restartIdleEngine(self) -> None:
-        """Let a changed setting hold: an engine that does nothing is ended, and the next run starts another."""
-        engine = shared_session().engine
-        if engine.working is None and not engine.waiting:
-            engine.stop()
-
-    def volumesToTable(self, finished: Any) -> Any:
-        """Put a run's volumes into a table node and give it."""
-        from UMambaSegmentLib.scene.tables import write_volumes_table
-
-        node = finished.node()
-        name = _("{segmentation} volumes").format(segmentation=node.GetName() if node is not None else _("Segment"))
-        return write_volumes_table(finished.volumes_ml, name=name)
-
-    def editInSegmentEditor(self, segmentationNode: Any, volumeNode: Any) -> None:
-        """Switch to Segment Editor with this segmentation and volume chosen; a SceneError where that cannot be."""
-        if slicer.util.mainWindow() is None:
-            raise SceneError(_("Segment Editor cannot be opened: this Slicer was started without its main window."))
-        slicer.util.selectModule("SegmentEditor")
-        editor = slicer.modules.segmenteditor.widgetRepresentation().self().editor
-        editor.setSegmentationNode(segmentationNode)
-        if volumeNode is not None:
-            editor.setSourceVolumeNode(volumeNode)
-
-
-def _temporary() -> str:
-    return str(slicer.app.temporaryPath)
+    def panelService(self) -> PanelService:
+        """Give what the panel asks for."""
+        return PanelService(lambda: self._setup, self.getParameterNode)
 
 
 def _listener(

@@ -61,10 +61,10 @@ class AdvancedSection:
         self._context.ui.deviceSelector.toolTip = str(error)
 
     def _on_collapsed(self, collapsed: bool) -> None:
-        if collapsed or self._asked_devices or self._context.logic.missingPackages():
+        if collapsed or self._asked_devices or self._context.service.missing_packages():
             return
         self._asked_devices = True
-        self._context.logic.findDevices(self.show_devices, self._on_no_devices)
+        self._context.service.find_devices(self.show_devices, self._on_no_devices)
 
     def _on_device(self, index: int) -> None:
         if self._filling or index < 0:
@@ -77,12 +77,12 @@ class AdvancedSection:
 
     def _on_warm(self, on: bool) -> None:
         self._context.save_settings(replace(self._context.settings, keep_warm=bool(on)))
-        self._context.logic.restartIdleEngine()
+        self._context.service.restart_idle_engine()
 
     def _on_interpreter(self, path: str) -> None:
         self._context.save_settings(replace(self._context.settings, interpreter=str(path).strip()))
         self._asked_devices = False
-        self._context.logic.restartIdleEngine()
+        self._context.service.restart_idle_engine()
         self._context.changed()
 
     # ---- structures

@@ -10,6 +10,7 @@ from UMambaSegmentLib.i18n import _
 from UMambaSegmentLib.panel.context import PanelContext
 from UMambaSegmentLib.panel.progress_text import duration, view_progress
 from UMambaSegmentLib.panel.tables import fill_table, set_row
+from UMambaSegmentLib.runs.service import FolderListener
 
 _STATUS = {"done": _("segmented"), "skipped": _("finished before"), "failed": _("failed")}
 
@@ -59,7 +60,7 @@ class BatchSection:
             self._context.ui.batchStatusLabel.text = _("Stopping...")
             self._run.cancel()
             return
-        error = self._context.logic.ensureInstalled(self._context.dialogs.confirm)
+        error = self._context.service.ensure_installed(self._context.dialogs.confirm)
         if error:
             self._context.ui.batchStatusLabel.text = error
             return
@@ -74,16 +75,13 @@ class BatchSection:
         ui.batchProgressBar.value = 0
         ui.batchProgressBar.setVisible(True)
         ui.batchStatusLabel.text = _("Starting the engine...")
-        self._run = self._context.logic.startFolder(
+        self._run = self._context.service.start_folder(
             str(ui.batchInputPath.currentPath),
             str(ui.batchOutputPath.currentPath),
-            model=card.id,
-            options=self._options(),
+            card.id,
+            self._options(),
+            FolderListener(self._on_progress, self._on_finished, self._on_failed, self._on_cancelled),
             resume=bool(ui.batchResumeCheckBox.checked),
-            onProgress=self._on_progress,
-            onFinished=self._on_finished,
-            onFailed=self._on_failed,
-            onCancelled=self._on_cancelled,
         )
         self.refresh()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from UMambaSegmentLib.models.card import ModelCard
 from UMambaSegmentLib.panel.dialogs import Dialogs
-from UMambaSegmentLib.panel.logic import PanelLogic
+from UMambaSegmentLib.runs.panel_service import PanelService
 from UMambaSegmentLib.settings import ComputerSettings, SettingsStore, load_settings, save_settings
 
 Listener = Callable[[], None]
@@ -22,8 +22,8 @@ class PanelContext:
     ----------
     ui
         The widgets of the ``.ui`` file by name.
-    logic
-        The module's logic.
+    service
+        What the panel asks for.
     dialogs
         Questions to the person.
     store
@@ -35,7 +35,7 @@ class PanelContext:
     """
 
     ui: Any
-    logic: PanelLogic
+    service: PanelService
     dialogs: Dialogs
     store: SettingsStore
     parameters: Any = None

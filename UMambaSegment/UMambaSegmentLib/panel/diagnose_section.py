@@ -28,12 +28,12 @@ class DiagnoseSection:
         ui.diagnoseButton.enabled = False
         ui.copyDiagnosisButton.enabled = False
         ui.diagnosisText.plainText = _("Looking; the trial run takes a few seconds...")
-        missing = self._context.logic.missingPackages()
+        missing = self._context.service.missing_packages()
         if missing:
             lines = _("Not installed yet: {names}. The first click on Segment asks and installs them.")
             self._show(slicer_text() + "\n" + lines.format(names=", ".join(missing)))
             return
-        self._context.logic.diagnose(lambda text: self._show(slicer_text() + "\n" + text), self._on_failed)
+        self._context.service.diagnose(lambda text: self._show(slicer_text() + "\n" + text), self._on_failed)
 
     def _on_failed(self, error: EngineError) -> None:
         parts = (slicer_text(), _("The engine could not be asked: {error}").format(error=error), error.log)

@@ -6,10 +6,9 @@ from typing import Any
 
 from UMambaSegmentLib.i18n import _
 from UMambaSegmentLib.panel.context import PanelContext
-from UMambaSegmentLib.panel.state import ChannelChoice
+from UMambaSegmentLib.panel.state import MOST_INPUTS, ChannelChoice
 
 PARAMETERS = ("inputVolume", "channel2Volume", "channel3Volume", "channel4Volume")
-MOST_CHANNELS = len(PARAMETERS)
 
 
 class ImageSection:
@@ -33,7 +32,7 @@ class ImageSection:
             return ("",)
         if wants_colour(card):
             return ("",)
-        return tuple(channel.role for channel in card.channels[:MOST_CHANNELS]) or ("",)
+        return tuple(channel.role for channel in card.channels[:MOST_INPUTS]) or ("",)
 
     def refresh(self) -> None:
         """Show the rows that the chosen model needs."""

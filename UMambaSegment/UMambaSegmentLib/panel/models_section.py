@@ -88,7 +88,7 @@ class ModelsSection:
 
     def _installed_engine(self) -> bool:
         """Whether the engine can be asked; it is installed first where it is not."""
-        error = self._context.logic.ensureInstalled(self._context.dialogs.confirm)
+        error = self._context.service.ensure_installed(self._context.dialogs.confirm)
         if error:
             self._say(error)
         return not error
@@ -109,7 +109,7 @@ class ModelsSection:
         self._say(_("Working..."))
         self._context.ui.modelsProgressBar.setVisible(request == "download")
         self.refresh()
-        self._context.logic.askEngine(request, dict(parameters), done, failed, self._on_progress)
+        self._context.service.ask_engine(request, dict(parameters), done, failed, self._on_progress)
 
     def _on_progress(self, event: Mapping[str, Any]) -> None:
         view = view_progress(event)

@@ -10,12 +10,12 @@ from UMambaSegmentLib.panel.context import PanelContext
 from UMambaSegmentLib.panel.diagnose_section import DiagnoseSection
 from UMambaSegmentLib.panel.dialogs import Dialogs
 from UMambaSegmentLib.panel.image_section import ImageSection
-from UMambaSegmentLib.panel.logic import PanelLogic
 from UMambaSegmentLib.panel.message import MessageBox
 from UMambaSegmentLib.panel.model_section import ModelSection
 from UMambaSegmentLib.panel.models_section import ModelsSection
 from UMambaSegmentLib.panel.result_section import ResultSection
 from UMambaSegmentLib.panel.run_section import RunSection
+from UMambaSegmentLib.runs.panel_service import PanelService
 from UMambaSegmentLib.settings import SettingsStore
 
 
@@ -26,16 +26,16 @@ class Panel:
     ----------
     ui
         The widgets of ``UMambaSegment.ui`` by name.
-    logic
-        The module's logic.
+    service
+        What the panel asks for.
     dialogs
         Questions to the person.
     store
         The application's settings.
     """
 
-    def __init__(self, ui: Any, logic: PanelLogic, dialogs: Dialogs, store: SettingsStore) -> None:
-        self._context = context = PanelContext(ui, logic, dialogs, store)
+    def __init__(self, ui: Any, service: PanelService, dialogs: Dialogs, store: SettingsStore) -> None:
+        self._context = context = PanelContext(ui, service, dialogs, store)
         self._refreshing = False
         self._message = MessageBox(ui.messageLabel, ui.messageDetails)
         self._model = ModelSection(context)
@@ -67,7 +67,7 @@ class Panel:
 
     def enter(self) -> None:
         """The panel is looked at."""
-        self._context.logic.lookAgain()
+        self._context.service.look_again()
         self._model.reload()
         self._run.set_open(True)
 

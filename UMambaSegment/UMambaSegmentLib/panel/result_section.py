@@ -81,7 +81,7 @@ class ResultSection:
         if node is not None:
             volume = None if self._context.parameters is None else self._context.parameters.inputVolume
             try:
-                self._context.logic.editInSegmentEditor(node, volume)
+                self._context.service.edit_in_segment_editor(node, volume)
             except SceneError as error:
                 self._message.error(str(error))
 
@@ -104,5 +104,5 @@ class ResultSection:
 
     def _on_table(self) -> None:
         if self._finished is not None:
-            self._context.logic.volumesToTable(self._finished)
+            self._context.service.volumes_to_table(self._finished)
             self._message.note(_("The volumes are in a table of the scene; see the Tables module."))

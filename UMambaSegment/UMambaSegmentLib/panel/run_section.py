@@ -17,6 +17,8 @@ from UMambaSegmentLib.panel.message import MessageBox
 from UMambaSegmentLib.panel.model_section import chosen_folds
 from UMambaSegmentLib.panel.progress_text import view_progress
 from UMambaSegmentLib.panel.state import PanelState, Phase, segment_button
+from UMambaSegmentLib.runs.inputs import need_volumes
+from UMambaSegmentLib.runs.run import RunListener, RunRequest
 
 _FORECAST_DELAY_MS = 400
 
@@ -68,7 +70,8 @@ class RunSection:
             unknown_folds=tuple(
                 fold for fold in folds or () if several and card is not None and fold not in card.folds
             ),
-            missing=tuple(self._context.logic.missingPackages()),
+            inputs=1 if card is None or wants_colour(card) else len(card.channels),
+            missing=tuple(self._context.service.missing_packages()),
         )
 
     def options(self) -> Options:
@@ -93,7 +96,7 @@ class RunSection:
         if not can_run:
             self._say_forecast("")
         elif state.missing:
-            self._say_forecast(self._context.logic.installSummary())
+            self._say_forecast(self._context.service.install_summary())
         if can_run and not state.missing and self._open:
             self._plan_forecast(state)
 
@@ -122,11 +125,10 @@ class RunSection:
         card = self._context.card
         if card is None or self._phase != "idle" or not segment_button(self.state()).enabled:
             return
-        if self._forecast_job is not None:
-            self._context.logic.cancelJob(self._forecast_job)
+        self._forget_forecast()
         self._say_forecast(_("Working out what this needs..."))
         try:
-            self._forecast_job = self._context.logic.startForecast(
+            self._forecast_job = self._context.service.start_forecast(
                 self._images.nodes(),
                 self._context.parameters.region,
                 card.id,
@@ -165,7 +167,7 @@ class RunSection:
         if self._phase != "idle" or self._context.parameters is None:  # none while the module is not shown
             return
         self._message.clear()
-        if self._context.logic.missingPackages() and not self._install():
+        if self._context.service.missing_packages() and not self._install():
             return
         self.start()
 
@@ -173,37 +175,26 @@ class RunSection:
         self._phase = "installing"
         self.refresh()
         try:
-            error = self._context.logic.ensureInstalled(self._context.dialogs.confirm)
+            error = self._context.service.ensure_installed(self._context.dialogs.confirm)
         finally:  # whatever happens, the button must not stay at "Installing..."
             self._phase = "idle"
             self.refresh()
         if error:
-            self._message.error(error, self._context.logic.installLog())
+            self._message.error(error, self._context.service.install_log())
         return not error
 
     def start(self, *, reproduced: Any = None) -> None:
         """Start a run of what is chosen, or of what made an earlier segmentation."""
-        parameters, card = self._context.parameters, self._context.card
-        listener: dict[str, Callable[..., None]] = {
-            "onProgress": self._on_progress,
-            "onFinished": self._on_finished,
-            "onFailed": self._on_failed,
-            "onCancelled": self._on_cancelled,
-        }
+        card = self._context.card
+        listener = RunListener(self._on_progress, self._on_finished, self._on_failed, self._on_cancelled)
+        service = self._context.service
         self._message.clear()
+        self._forget_forecast()
         try:
             if reproduced is not None:
-                self._run = self._context.logic.startReproduce(reproduced, **listener)
+                self._run = service.start_reproduction(reproduced, listener)
             elif card is not None:
-                self._run = self._context.logic.startRun(
-                    self._images.nodes(),
-                    card.id,
-                    self.options(),
-                    output=parameters.outputSegmentation,
-                    region=parameters.region,
-                    askReplace=self._context.dialogs.confirm,
-                    **listener,
-                )
+                self._run = service.start_run(self._request(card.id), listener, self._context.dialogs.confirm)
         except (ExtensionError, MambasegError) as error:
             self._message.error(str(error))
             self.refresh()
@@ -212,6 +203,18 @@ class RunSection:
         self._show_progress(shown=True)
         self._say_progress(0, _("Waiting for the run before it") if self._run.waits else _("Starting the engine"))
         self._context.changed()
+
+    def _request(self, model: str) -> RunRequest:
+        parameters = self._context.parameters
+        nodes = need_volumes(self._images.nodes())
+        return RunRequest(nodes, model, self.options(), parameters.outputSegmentation, parameters.region)
+
+    def _forget_forecast(self) -> None:
+        """A question that waits, or is being answered, must not keep a run waiting."""
+        self._timer.stop()
+        if self._forecast_job is not None:
+            job, self._forecast_job = self._forecast_job, None
+            self._context.service.cancel_job(job)
 
     def _on_progress(self, event: Mapping[str, Any]) -> None:
         if self._phase == "queued":
@@ -224,7 +227,7 @@ class RunSection:
         self._over()
         parameters = self._context.parameters
         if parameters is None:  # another module is looked at; the scene keeps the choices meanwhile
-            parameters = self._context.logic.getParameterNode()
+            parameters = self._context.service.parameters()
         parameters.outputSegmentation = finished.node()
         self._show_result(finished)
         if finished.notes:

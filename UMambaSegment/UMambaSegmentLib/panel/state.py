@@ -7,6 +7,7 @@ from typing import Literal
 
 from UMambaSegmentLib.i18n import _
 
+MOST_INPUTS = 4
 Phase = Literal["idle", "queued", "running", "cancelling", "installing"]
 
 
@@ -43,6 +44,8 @@ class PanelState:
         How many structures the model finds, and how many are ticked.
     unknown_folds
         Folds that were asked for and that the model has not.
+    inputs
+        How many images the model wants; the panel has selectors for four.
     missing
         Names of packages to install at the first run.
     """
@@ -56,6 +59,7 @@ class PanelState:
     structures: int = 1
     chosen_structures: int = 1
     unknown_folds: tuple[str, ...] = ()
+    inputs: int = 1
     missing: tuple[str, ...] = field(default=())
 
 
@@ -128,6 +132,12 @@ def _against_model(state: PanelState) -> list[str]:
 
 def _against_images(state: PanelState) -> list[str]:
     reasons: list[str] = []
+    if state.inputs > MOST_INPUTS:
+        reasons.append(
+            _(
+                "This model wants {count} images, and the panel has room for {most}: segment from a script instead."
+            ).format(count=state.inputs, most=MOST_INPUTS)
+        )
     several = len(state.channels) > 1
     for channel in state.channels:
         role = _(" for {role}").format(role=channel.role) if several and channel.role else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from mambaseg.errors import MambasegError
@@ -58,6 +58,8 @@ class RunRequest:
         Whether segments of the same name and model in the output are replaced, or the new ones named ``name (2)``.
     name
         Of a new segmentation; after the volume and the model if empty.
+    expected_weights
+        Fold to SHA-256 where a run is repeated: other weights are told in a note.
     """
 
     volume_nodes: tuple[Any, ...]
@@ -67,6 +69,11 @@ class RunRequest:
     region_node: Any = None
     same_named: SameNamed = "keep"
     name: str = ""
+    expected_weights: Mapping[str, str] = field(default_factory=dict)
+
+    def with_same_named(self, same_named: SameNamed) -> RunRequest:
+        """The same request with another answer to what becomes of same-named segments."""
+        return replace(self, same_named=same_named)
 
 
 @dataclass(frozen=True)
@@ -250,6 +257,9 @@ class Run:
                     name=first.GetName()
                 )
             )
+        weights = result.report.get("model", {}).get("weights_sha256", {})
+        if self._request.expected_weights and dict(self._request.expected_weights) != dict(weights):
+            notes.append(_("The model's weights are not those of the run that was repeated: it was replaced since."))
         return Finished(
             NodeHandle(written.node), result.segments, straight.volumes_ml(), result.report, written.undo, tuple(notes)
         )
@@ -294,6 +304,7 @@ def start_reproduction(
         provenance.model_ref or provenance.model_id,
         provenance.run_options(),
         name=f"{nodes[0].GetName()} {provenance.model_id} (reproduced)",
+        expected_weights=provenance.weights_sha256,
     )
     return Run(session, request, listener, temporary).start()
 
