@@ -299,6 +299,10 @@ class UMambaSegmentLogic(ScriptedLoadableModuleLogic):
         """
         self._setup.ensure(ask)
 
+    def missingPackages(self) -> list[str]:
+        """Give the names of what ``setupPythonRequirements`` would install."""
+        return self.panelService().missing_packages()
+
     def diagnosis(self) -> str:
         """Give one text on versions, devices, memory, disk and the scan."""
         return str(shared_session().ask("doctor", {})["text"])

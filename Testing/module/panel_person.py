@@ -46,6 +46,7 @@ class Person:
     def choose_model(self, text: str) -> None:
         """Search and click the first entry."""
         self.ui.modelSearchBox.text = text
+        assert self.ui.modelList.count > 0, f"no model is found by '{text}'"
         self.ui.modelList.setCurrentRow(0)
         self.app.process_events()
 

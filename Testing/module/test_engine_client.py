@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from engine_programs import command, source
+from UMambaSegmentLib.engine import qt_process
 from UMambaSegmentLib.engine.client import Engine, Limits
+from UMambaSegmentLib.engine.command import engine_command, engine_folder
 from UMambaSegmentLib.engine.explain import end_of, why_it_ended
 from UMambaSegmentLib.engine.process import Command
 
@@ -213,3 +217,57 @@ def test_sentences_for_signals_and_codes() -> None:
     assert "while it was starting" in why_it_ended(1, "", "", before_ready=True)
     assert "memory ran out" in why_it_ended(-9, "", "", before_ready=False)
     assert end_of("a\n\n\nb\nc\n", 2) == "b\nc"
+
+
+def test_time_in_which_slicer_itself_was_busy_is_no_silence_of_the_engine(app: Any) -> None:
+    rig = Rig(app, Limits(start=20, silence=1.3, cancel=0.4, quit=0.4))
+    rig.command = command("slow")
+    job = rig.submit("never")
+    rig.until(lambda: job.state == "running")
+    time.sleep(1.8)  # nothing is read meanwhile, and the timer may come before the pipe
+    rig.engine.tick()
+    assert job.state == "running"
+    rig.engine.kill()
+
+
+def test_a_callback_that_fails_loses_nothing_of_what_the_engine_said_after_it() -> None:
+    class Still:
+        """A process that says what the test says."""
+
+        def start(self, _command: Command, listener: Any) -> None:
+            self.say = lambda *events: listener.output(b"".join(json.dumps(one).encode() + b"\n" for one in events))
+
+        def write(self, data: bytes) -> None: ...
+        def close_input(self) -> None: ...
+        def kill(self, pid: int | None) -> None: ...
+        def running(self) -> bool:
+            return True
+
+    def fail(_event: Any) -> None:
+        raise ZeroDivisionError
+
+    process = Still()
+    engine = Engine(lambda: process, lambda: Command("", ()), time.monotonic)
+    job = engine.submit("say", {}, lambda _outcome: None, fail)
+    engine.tick()
+    process.say({"event": "ready", "protocol": 1})
+    with pytest.raises(ZeroDivisionError):
+        process.say({"event": "progress", "id": job.id}, {"event": "result", "id": job.id})
+    assert job.state == "running"
+    process.say({"event": "heartbeat"})
+    assert job.state == "done"
+
+
+def test_a_process_outlives_the_signal_that_tells_of_its_end(rig: Rig) -> None:
+    rig.run()
+    process = rig.engine._process
+    inner = process._process  # type: ignore[union-attr]
+    rig.engine.kill()
+    assert any(one is inner for one in qt_process._ended)
+
+
+def test_folders_reach_the_engine_by_the_environment_and_not_by_arguments() -> None:
+    made = engine_command(sys.executable, "", 5)
+    assert made.variables["MAMBASEG_ENGINE"] == str(engine_folder())
+    assert str(engine_folder()) not in " ".join(made.arguments)
+    assert made.arguments[-2:] == ("--idle", "5")

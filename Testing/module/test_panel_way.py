@@ -179,3 +179,40 @@ def test_devices_are_named_once_advanced_is_opened(person: Person) -> None:
     person.app.wait(lambda: any(name.startswith("cpu:") for name in names()), 60, "the devices")
     person.ui.deviceSelector.setCurrentIndex(names().index(next(name for name in names() if name.startswith("cpu:"))))
     assert person.widget.logic.settings().device == "cpu"
+
+
+def test_the_output_does_not_go_on_to_another_volume(person: Person) -> None:
+    first, second = person.add_phantom(name="First"), person.add_phantom(name="Second")
+    person.choose_volume(first)
+    node = person.segment()
+    person.choose_volume(second)
+    assert person.ui.outputSelector.currentNode() is None
+    person.ui.outputSelector.setCurrentNode(node)  # on purpose
+    person.app.process_events()
+    person.ui.overlapSlider.value = 0.2
+    assert person.ui.outputSelector.currentNode().GetID() == node.GetID()
+
+
+def test_undo_asks_before_it_takes_edits_away(person: Person) -> None:
+    person.app.testing(False)
+    person.choose_volume(person.add_phantom())
+    node = person.segment()
+    node.GetSegmentation().GetNthSegment(0).SetName("corrected by hand")
+    person.app.dialogs.answer("no")
+    person.click("undoButton")
+    assert "was edited after the run" in person.app.dialogs.shown[-1].text
+    assert person.ui.outputSelector.currentNode().GetID() == node.GetID()
+    person.app.dialogs.answer("yes")
+    person.click("undoButton")
+    assert person.ui.outputSelector.currentNode() is None
+
+
+def test_widgets_take_texts_and_folders_as_they_are_meant(person: Person) -> None:
+    import qt
+
+    ui = person.ui
+    assert ui.messageLabel.textFormat == qt.Qt.RichText  # sentences are escaped: Qt's guess would show the escapes
+    assert ui.statusLabel.textFormat == qt.Qt.PlainText
+    for path in (ui.batchInputPath, ui.batchOutputPath):  # with files among them CTK opens a dialog for a file
+        assert "Dirs" in path.filters
+        assert "Files" not in path.filters

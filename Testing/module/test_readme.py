@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 import SimpleITK as sitk
 from panel_person import MODULE, ROOT
 
@@ -16,6 +18,16 @@ def blocks() -> list[str]:
     return re.findall(r"```python\n(.*?)```", section, flags=re.DOTALL)
 
 
+@pytest.fixture
+def _engine_ends() -> Iterator[None]:
+    """No panel is opened here that would end the engine, and the next test has another store."""
+    yield
+    from UMambaSegmentLib.runs.session import close_shared_session
+
+    close_shared_session()
+
+
+@pytest.mark.usefixtures("_engine_ends")
 def test_the_scripting_section_runs(app: Any, tmp_path: Path, capsys: Any) -> None:
     import slicer
     from mambaseg.phantom import make_phantom

@@ -15,6 +15,7 @@ from mambaseg.volume import Volume
 from panel_person import MODULE, segment_names
 from test_real_input import labels_of
 from tiny_models import install_colour, install_trial, install_two_channels
+from UMambaSegmentLib.errors import SceneError
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +176,17 @@ def test_several_inputs_and_colour(logic: Any) -> None:
     assert labels_of(node, picture).shape == (1, 40, 48)
 
 
+def test_undo_takes_probability_volumes_away_too(logic: Any) -> None:
+    import slicer
+
+    install_trial()
+    volume = add(noise((16, 18, 20)), "CT")
+    finished = logic.start(volume, "trial", probabilities=True).wait()
+    assert len(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")) > 1
+    finished.undo.undo()
+    assert slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") == [volume]
+
+
 def test_every_frame_of_a_sequence(logic: Any) -> None:
     import slicer
 
@@ -189,6 +201,10 @@ def test_every_frame_of_a_sequence(logic: Any) -> None:
     browser.AddSynchronizedSequenceNode(sequence)
     browser.AddProxyNode(volume, sequence, False)
     browser.SetSelectedItemNumber(1)
+    with pytest.raises(SceneError, match="leave out 'region'"):
+        logic.segmentSequence(
+            browser, "trial", outputSegmentation=slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+        )
     done: list[tuple[int, int]] = []
     node = logic.segmentSequence(browser, "trial", onFrame=lambda *counts: done.append(counts))
     assert done == [(1, 3), (2, 3), (3, 3)]

@@ -23,6 +23,7 @@ from UMambaSegmentLib.errors import EngineError
 from UMambaSegmentLib.i18n import _
 
 _LOG_CHARACTERS = 20_000
+_LATE_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Engine:
         self._about: Mapping[str, Any] | None = None
         self._buffer = b""
         self._log = ""
-        self._heard = self._began = clock()
+        self._heard = self._began = self._ticked = clock()
         self._deadline: tuple[float, str] | None = None
         self._killed_because = ""
         self._said_goodbye = ""
@@ -149,6 +150,11 @@ class Engine:
     def tick(self) -> None:
         """Start what waits, and look at the deadlines; called a few times a second."""
         now = self._clock()
+        if now - self._ticked > _LATE_SECONDS:
+            # Slicer was busy, or the computer slept: what the engine said meanwhile was not heard yet.
+            self._heard += now - self._ticked
+            self._began += now - self._ticked
+        self._ticked = now
         if self._deadline is not None and now >= self._deadline[0]:
             self._kill(self._deadline[1])
         elif self._process is not None and self._about is None and now - self._began > self._limits.start:
@@ -219,8 +225,9 @@ class Engine:
 
     def _on_output(self, data: bytes) -> None:
         self._heard = self._clock()
-        *lines, self._buffer = (self._buffer + data).split(b"\n")
-        for line in lines:
+        self._buffer += data
+        while b"\n" in self._buffer:  # what a callback raises ends this loop; the lines after it are read with the next
+            line, _end, self._buffer = self._buffer.partition(b"\n")
             self._on_line(line)
 
     def _on_line(self, line: bytes) -> None:

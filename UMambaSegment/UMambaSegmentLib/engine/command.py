@@ -14,8 +14,10 @@ from UMambaSegmentLib.errors import EngineError
 from UMambaSegmentLib.i18n import _
 
 # The extension's own copy of the engine comes last on the path: a Python that has mambaseg keeps its own.
+# It is told by the environment: Slicer's launcher does not bring every letter of a user's name through an argument.
 _START = (
-    "import sys; sys.path.append(sys.argv.pop(1)); from mambaseg.worker.__main__ import main; raise SystemExit(main())"
+    "import os, sys; sys.path.append(os.environ.pop('MAMBASEG_ENGINE')); "
+    "from mambaseg.worker.__main__ import main; raise SystemExit(main())"
 )
 
 
@@ -77,8 +79,14 @@ def engine_command(interpreter: str, slicer_home: str, idle_seconds: float) -> C
     program = interpreter or python_slicer(slicer_home)
     return Command(
         program,
-        ("-X", "utf8", "-c", _START, str(engine_folder()), "--idle", f"{idle_seconds:g}"),
+        ("-X", "utf8", "-c", _START, "--idle", f"{idle_seconds:g}"),
         clean=bool(interpreter),
         # Both sides must look for models in the same place; spinning OpenMP threads would slow Slicer itself.
-        variables={"MAMBASEG_HOME": str(user_data_folder()), "OMP_WAIT_POLICY": "passive"},
+        # Nothing is imported from the folder that Slicer was started in (Python 3.11 and newer).
+        variables={
+            "MAMBASEG_ENGINE": str(engine_folder()),
+            "MAMBASEG_HOME": str(user_data_folder()),
+            "OMP_WAIT_POLICY": "passive",
+            "PYTHONSAFEPATH": "1",
+        },
     )

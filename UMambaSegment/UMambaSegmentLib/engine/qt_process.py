@@ -7,11 +7,15 @@ import os
 import signal
 import subprocess
 import sys
+from collections import deque
 from typing import Any
 
 from UMambaSegmentLib.engine.process import Command, Listener
 
 _LAST_WAIT_MS = 1000
+# PythonQt deletes a QProcess at once with the last reference to it, and the end is told within a signal of its own:
+# Qt itself deletes it a little later, and until then it is kept here.
+_ended: deque[Any] = deque(maxlen=8)
 
 
 class QtProcess:
@@ -97,6 +101,7 @@ class QtProcess:
         listener, self._listener = self._listener, None
         process, self._process = self._process, None
         if process is not None:
+            _ended.append(process)
             process.deleteLater()
         if listener is not None:
             listener.ended(code, reason)
@@ -110,7 +115,13 @@ def _bytes(array: Any) -> bytes:
 def end_process(pid: int) -> None:
     """End a process at once, with its children where the system can do that in one go."""
     if sys.platform == "win32":
-        done = subprocess.run(["taskkill", "/F", "/T", "/PID", str(pid)], capture_output=True, check=False)  # noqa: S607
+        done = subprocess.run(
+            ["taskkill", "/F", "/T", "/PID", str(pid)],  # noqa: S607
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            creationflags=subprocess.CREATE_NO_WINDOW,  # Slicer has no console, so one would flash up
+        )
         if done.returncode not in (0, 128):  # 128: it has ended by itself
             logging.warning("taskkill could not end process %d (exit code %d).", pid, done.returncode)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -63,7 +64,14 @@ def _store(home: Path | None) -> Path:
 
 
 def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            state = path.stat()
+        except FileNotFoundError:
+            continue  # the engine renamed or removed it meanwhile: a download that ended
+        total += state.st_size if stat.S_ISREG(state.st_mode) else 0
+    return total
 
 
 def _packages(root: Path, state: State) -> Iterable[ModelCard]:

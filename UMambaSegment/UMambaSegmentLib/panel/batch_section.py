@@ -72,6 +72,8 @@ class BatchSection:
             return
         self._rows = {}
         fill_table(ui.batchTable, self._heads(), [])
+        for path in (ui.batchInputPath, ui.batchOutputPath):
+            path.addCurrentPathToHistory()
         ui.batchProgressBar.value = 0
         ui.batchProgressBar.setVisible(True)
         ui.batchStatusLabel.text = _("Starting the engine...")

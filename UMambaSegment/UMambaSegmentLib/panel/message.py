@@ -1,4 +1,7 @@
-"""One place in the panel where errors and remarks stand, with details below that can be copied."""
+"""One place in the panel where errors and remarks stand, with details below that can be copied.
+
+The label is told in the ``.ui`` file that its text is markup: Qt's guess takes a sentence without tags for plain text.
+"""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ class ModelsSection:
         self._context = context
         self._reload_models = reload_models
         self._busy = False
+        self._taken = 0
         ui = context.ui
         ui.modelsProgressBar.setVisible(False)
         ui.importFileButton.connect("clicked()", self._on_import_file)
@@ -27,15 +28,19 @@ class ModelsSection:
         ui.downloadButton.connect("clicked()", self._on_download)
         ui.removeButton.connect("clicked()", self._on_remove)
         ui.licenceButton.connect("clicked()", self._on_licence)
+        self.look_again()
         self.refresh()
+
+    def look_again(self) -> None:
+        """Look anew at how much room the models take; not at every change, as a folder may be large or far away."""
+        self._taken = disk_use()
 
     def refresh(self) -> None:
         """Enable what can be done with the chosen model."""
         ui, card = self._context.ui, self._context.card
-        taken = disk_use()
         ui.diskUseLabel.text = (
-            _("Installed models take {size}.").format(size=bytes_text(taken))
-            if taken
+            _("Installed models take {size}.").format(size=bytes_text(self._taken))
+            if self._taken
             else _("No models are installed beside those that came with the extension.")
         )
         free = not self._busy
@@ -120,6 +125,7 @@ class ModelsSection:
         self._busy = False
         self._context.ui.modelsProgressBar.setVisible(False)
         self._say(text)
+        self.look_again()
         self._reload_models()
         self._context.changed()
 

@@ -60,6 +60,7 @@ class Panel:
     def follow(self, parameters: Any) -> None:
         """Follow another parameter node, or none while a scene closes."""
         self._context.parameters = parameters
+        self._run.forget_volume()
 
     def take_visible_volume(self) -> None:
         """Where no volume is chosen yet, choose the one that the slice views show."""
@@ -69,6 +70,7 @@ class Panel:
         """The panel is looked at."""
         self._context.service.look_again()
         self._model.reload()
+        self._models.look_again()
         self._run.set_open(True)
 
     def leave(self) -> None:
@@ -82,6 +84,7 @@ class Panel:
         self._refreshing = True  # a section that sets a parameter makes it tell of its change
         try:
             self._model.follow_parameters()
+            self._run.part_from_former_volume()
             for section in (self._images, self._advanced, self._run, self._result, self._models, self._batch):
                 section.refresh()
         finally:

@@ -86,9 +86,14 @@ class ResultSection:
                 self._message.error(str(error))
 
     def _on_undo(self) -> None:
-        finished, self._finished = self._finished, None
+        finished = self._finished
         if finished is None or finished.undo is None:
             return
+        if finished.undo.edited_since and not self._context.dialogs.confirm(
+            _("The segmentation was edited after the run; Undo takes these edits away too. Undo?")
+        ):
+            return
+        self._finished = None
         try:
             finished.undo.undo()
         except SceneError as error:

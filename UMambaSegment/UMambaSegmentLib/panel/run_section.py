@@ -42,6 +42,7 @@ class RunSection:
         self._phase: Phase = "idle"
         self._forecast_job: Any = None
         self._forecast_for: object = None
+        self._volume_id = ""
         self._open = False
         self._timer = qt.QTimer()
         self._timer.setSingleShot(True)
@@ -99,6 +100,26 @@ class RunSection:
             self._say_forecast(self._context.service.install_summary())
         if can_run and not state.missing and self._open:
             self._plan_forecast(state)
+
+    # ---- the output stays with its volume
+
+    def forget_volume(self) -> None:
+        """The parameters are another case's."""
+        self._volume_id = ""
+
+    def part_from_former_volume(self) -> None:
+        """Once another volume is chosen, the former one's result is no longer the output; it can be chosen again."""
+        from UMambaSegmentLib.scene.provenance import source_volume_id
+
+        parameters = self._context.parameters
+        volume, output = parameters.inputVolume, parameters.outputSegmentation
+        if volume is None:
+            return
+        former, self._volume_id = self._volume_id, volume.GetID()
+        if former in ("", self._volume_id) or output is None:
+            return
+        if source_volume_id(output) == former:
+            parameters.outputSegmentation = None
 
     # ---- forecast
 

@@ -72,7 +72,9 @@ class PanelService:
         ExtensionError, MambasegError
             If it cannot start; in a sentence.
         """
-        same_named = scripting.ask_same_named(request.output_node, request.model, ask_replace)
+        same_named = scripting.ask_same_named(
+            request.output_node, request.model, ask_replace, request.options.structures
+        )
         return Run(shared_session(), request.with_same_named(same_named), listener, temporary_folder()).start()
 
     def start_reproduction(self, segmentation_node: Any, listener: RunListener) -> Run:

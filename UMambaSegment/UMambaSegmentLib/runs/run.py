@@ -245,7 +245,7 @@ class Run:
         written = self._write(result)
         first = self._request.volume_nodes[0]
         try:
-            probability_volumes(result, first)
+            written.undo.include(probability_volumes(result, first))
         except BaseException:
             written.undo.undo()
             raise

@@ -98,11 +98,26 @@ def batch_parameters(inputs: Any, output: Any, model: str, options: Options, *, 
     }
 
 
-def ask_same_named(output: Any, model: str, ask: Callable[[str], bool] | None) -> SameNamed:
-    """Whether segments that this model made before are replaced: asked only where there are some."""
+def ask_same_named(
+    output: Any, model: str, ask: Callable[[str], bool] | None, structures: Sequence[str] | None = None
+) -> SameNamed:
+    """Whether segments that this model made before are replaced: asked only where there are some.
+
+    Parameters
+    ----------
+    output
+        vtkMRMLSegmentationNode, or None for a new one.
+    model
+        Id of the model.
+    ask
+        Shows a text and gives the answer.
+    structures
+        What will be made; None for all that the model finds.
+    """
     if output is None or ask is None:
         return "keep"
-    there = same_named_segments(output, _segment_names(output), model)
+    names = _segment_names(output) if structures is None else structures
+    there = same_named_segments(output, names, model)
     if not there:
         return "keep"
     text = _(
@@ -138,10 +153,14 @@ def segment_sequence(
     Raises
     ------
     SceneError
-        If there is no sequence.
+        If there is no sequence, or a region or an output was given.
     """
-    volume = _frames_of(node)
-    return SequenceRun(session, request(volume), temporary, on_frame).run()
+    wanted = request(_frames_of(node))
+    if wanted.region_node is not None or wanted.output_node is not None:
+        raise SceneError(
+            _("A sequence is segmented as a whole into a new one: leave out 'region' and 'outputSegmentation'.")
+        )
+    return SequenceRun(session, wanted, temporary, on_frame).run()
 
 
 def _frames_of(node: Any) -> Any:

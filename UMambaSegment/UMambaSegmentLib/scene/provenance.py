@@ -177,6 +177,12 @@ def read_provenance(node: Any) -> Provenance | None:
         ) from error
 
 
+def source_volume_id(node: Any) -> str:
+    """Give the node ID of the (first) volume that a result was made from; empty if that is not known, or gone."""
+    made = node.GetAttribute(ATTRIBUTE) and node.GetNumberOfNodeReferences(SOURCE_ROLE)
+    return (_present_id(node, SOURCE_ROLE, 0) or "") if made else ""
+
+
 def _present_id(node: Any, role: str, n: int) -> str | None:
     found = node.GetNthNodeReference(role, n)
     return None if found is None else str(found.GetID())

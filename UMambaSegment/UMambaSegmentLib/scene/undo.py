@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from UMambaSegmentLib.errors import SceneError
@@ -78,8 +79,13 @@ class UndoStep:
         self._handle = NodeHandle(node)
         self._before = before
         self._created = before is None
+        self._others: tuple[NodeHandle, ...] = ()
         self._written = _fingerprint(node)
         self._done = False
+
+    def include(self, nodes: Iterable[Any]) -> None:
+        """Take these away too: they were made with the result (probability volumes)."""
+        self._others += tuple(NodeHandle(node) for node in nodes)
 
     @property
     def created(self) -> bool:
@@ -112,5 +118,8 @@ class UndoStep:
             remove_with_display(node)
         else:
             self._before.give_back(node)
+        for other in (handle.get() for handle in self._others):
+            if other is not None:
+                remove_with_display(other)
         self._done = True
         self._before = None  # the copy of the voxels is let go

@@ -1,4 +1,7 @@
-"""The model package: ``model.json``, one ``*.safetensors`` a fold, ``card.md``, ``LICENSE``; a folder or zipped."""
+"""The model package: ``model.json``, one ``*.safetensors`` a fold, ``card.md``, ``LICENSE``; a folder or zipped.
+
+A ``thumbnail.png`` may lie with them; nothing depends on it.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["PACKAGE_SUFFIX", "Package", "copy_package", "is_package", "read_package", "write_package"]
 
-_MODEL, _CARD, _LICENCE = "model.json", "card.md", "LICENSE"
+_MODEL, _CARD, _LICENCE, _THUMBNAIL = "model.json", "card.md", "LICENSE", "thumbnail.png"
 _TEXT_LIMIT = 4 * 1024**2
+_PICTURE_LIMIT = 4 * 1024**2
 _FOLD = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 
@@ -63,6 +67,11 @@ class Package:
     def licence_text(self) -> str:
         """The whole text of the licence."""
         return self._files.read(_LICENCE, _TEXT_LIMIT).decode("utf-8", "replace")
+
+    @property
+    def thumbnail(self) -> bytes | None:
+        """A small picture (PNG), where the package has one."""
+        return self._files.read(_THUMBNAIL, _PICTURE_LIMIT) if self._files.has(_THUMBNAIL) else None
 
     def weights_bytes(self, fold: str) -> bytes:
         """One fold's weights file, after its size and SHA-256 were found to be the promised ones.
@@ -123,6 +132,7 @@ def write_package(
     *,
     half: bool = False,
     overwrite: bool = False,
+    thumbnail: bytes | None = None,
 ) -> ModelSpec:
     """Write a model package.
 
@@ -140,6 +150,8 @@ def write_package(
         Store the weights as float16 where every value fits.
     overwrite
         Replace what is at the destination.
+    thumbnail
+        A small picture (PNG) to lie with it, at most 4 MB.
 
     Returns
     -------
@@ -155,6 +167,11 @@ def write_package(
     """
     if not weights:
         raise ModelError("A model package needs the weights of at least one fold, but none were given.")
+    if thumbnail is not None and len(thumbnail) > _PICTURE_LIMIT:
+        raise ModelError(
+            f"The thumbnail has {len(thumbnail)} bytes, more than the {_PICTURE_LIMIT} that a package may hold. "
+            "Make it smaller."
+        )
     bad = next((fold for fold in weights if not _FOLD.fullmatch(fold)), None)
     if bad is not None:
         raise ModelError(f"The fold name '{bad}' cannot be a file's name. Use letters, digits, '-' and '_'.")
@@ -174,6 +191,8 @@ def write_package(
         written.append(replace(spec, weights=tuple(entries), source=source))
         yield _CARD, card.encode()
         yield _LICENCE, licence_text.encode()
+        if thumbnail is not None:
+            yield _THUMBNAIL, thumbnail
         yield _MODEL, _model_json(written[0])
 
     write_files(Path(destination), files(), overwrite=overwrite)
@@ -196,6 +215,8 @@ def copy_package(package: Package, destination: Path, *, overwrite: bool = False
             yield entry.file, package.weights_bytes(entry.fold)
         yield _CARD, package.card.encode()
         yield _LICENCE, package.licence_text.encode()
+        if package.thumbnail is not None:
+            yield _THUMBNAIL, package.thumbnail
         yield _MODEL, _model_json(package.spec)
 
     write_files(destination, files(), overwrite=overwrite)

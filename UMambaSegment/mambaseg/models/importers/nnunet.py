@@ -37,6 +37,8 @@ _TITLES = {
     "umamba_bot": "U-Mamba Bot",
     "umamba_enc": "U-Mamba Enc",
     "lightm_unet": "LightM-UNet",
+    "vm_unet": "VM-UNet",
+    "mamba_unet": "Mamba-UNet",
     "residual_unet": "Residual U-Net",
 }
 

@@ -18,6 +18,12 @@ TRAINERS = {
     "nnUNetTrainerLightMUNet": "lightm_unet",
 }
 STAGED = ("umamba_bot", "umamba_enc", "residual_unet")
+# Packages whose network classes stand in plans that mambaseg or mambaseg_train wrote, as <package>.<network>.<class>
+_OWN_PACKAGES = (["mambaseg", "networks"], ["mambaseg_train", "networks"])
+_VISUAL_ARGUMENTS = {
+    "vm_unet": ("depths", "depths_decoder", "dims", "drop_path_rate"),
+    "mamba_unet": ("depths", "dims", "drop_path_rate"),
+}
 _PLAIN_SCHEMES: Mapping[str, NormalisationScheme] = {
     "RescaleTo01Normalization": "rescale_0_1",
     "RGBTo01Normalization": "rgb_0_1",
@@ -113,14 +119,12 @@ def network_name(planned: Planned, trainer: str) -> str:
     ModelError
         If it is a plain nnU-Net network, or one that is not known.
     """
+    own = _own_network(planned)  # first: such plans say surely what was built, whatever the trainer is called
+    if own is not None:
+        return own
     for known, name in TRAINERS.items():
         if trainer == known or trainer.startswith(f"{known}_"):
             return name
-    parts = planned.class_name.split(".")
-    if parts[:2] == ["mambaseg", "networks"]:
-        named = [part for part in parts[2:] if part in NETWORK_NAMES]
-        if named:
-            return named[0]
     plain = planned.class_name.rpartition(".")[2] or "unknown"
     raise ModelError(
         f"This model was trained by '{trainer}' with the network '{plain}', which is not a Mamba network that "
@@ -129,12 +133,21 @@ def network_name(planned: Planned, trainer: str) -> str:
     )
 
 
+def _own_network(planned: Planned) -> str | None:
+    """The network that plans of mambaseg or mambaseg_train name; None for anyone else's."""
+    parts = planned.class_name.split(".")
+    if parts[:2] not in _OWN_PACKAGES:
+        return None
+    return next((part for part in parts[2:] if part in NETWORK_NAMES), None)
+
+
 def architecture(planned: Planned, name: str, weights: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of ``mambaseg.networks.build`` beside dimensions, channels and classes.
 
     U-Mamba's: features ``min(base * 2**stage, maximum)``, kernels and strides from the plans
     (``get_umamba_bot_3d_from_plans``
     and its like, bowang-lab/U-Mamba). LightM-UNet's: fixed by its trainer; the filters are read off the weights.
+    In plans that mambaseg_train wrote, every network's arguments are those of the plans.
 
     Raises
     ------
@@ -146,8 +159,11 @@ def architecture(planned: Planned, name: str, weights: Mapping[str, Any]) -> dic
         first = weights.get("convInit.1.conv.weight")
         filters = int(first.shape[0]) if first is not None and first.ndim > 0 else 32
         settings = {"init_filters": filters, "blocks_down": [1, 2, 2, 4], "blocks_up": [1, 1, 1]}
-        own = section.get("arch_kwargs", {}) if isinstance(section, Mapping) and _is_own(planned) else {}
+        own = section.get("arch_kwargs", {}) if isinstance(section, Mapping) and _own_network(planned) else {}
         return {**settings, **{key: own[key] for key in settings if key in own}}
+    if name in _VISUAL_ARGUMENTS and isinstance(section, Mapping) and _own_network(planned):
+        own = section.get("arch_kwargs", {})
+        return {key: own[key] for key in _VISUAL_ARGUMENTS[name] if key in own}
     if name not in STAGED:
         raise ModelError(
             f"The network '{name}' is not one that nnU-Net trains. Import its checkpoint with a description."
@@ -155,10 +171,6 @@ def architecture(planned: Planned, name: str, weights: Mapping[str, Any]) -> dic
     if isinstance(section, Mapping):
         return _from_section(planned, section.get("arch_kwargs", {}))
     return _from_old_form(planned)
-
-
-def _is_own(planned: Planned) -> bool:
-    return planned.class_name.startswith("mambaseg.")
 
 
 def _from_old_form(planned: Planned) -> dict[str, Any]:
