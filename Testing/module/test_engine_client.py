@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from engine_programs import command, source
+from UMambaSegmentLib.engine import command as commands
 from UMambaSegmentLib.engine import qt_process
 from UMambaSegmentLib.engine.client import Engine, Limits
 from UMambaSegmentLib.engine.command import engine_command, engine_folder
@@ -271,3 +272,14 @@ def test_folders_reach_the_engine_by_the_environment_and_not_by_arguments() -> N
     assert made.variables["MAMBASEG_ENGINE"] == str(engine_folder())
     assert str(engine_folder()) not in " ".join(made.arguments)
     assert made.arguments[-2:] == ("--idle", "5")
+
+
+def test_another_python_runs_as_a_native_program_under_rosetta(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not commands.under_rosetta() or sys.platform == "darwin"
+    plain = engine_command(sys.executable, "", 0)
+    assert plain.program == sys.executable
+    monkeypatch.setattr(commands, "under_rosetta", lambda: True)
+    made = engine_command(sys.executable, "", 0)
+    assert (made.program, made.arguments[:2]) == ("/usr/bin/arch", ("-arm64", sys.executable))
+    assert made.arguments[2:] == plain.arguments
+    assert "arch" not in engine_command("", "", 0).program  # Slicer's own Python is what Slicer is

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import sys
@@ -53,6 +54,20 @@ def python_slicer(slicer_home: str = "") -> str:
     )
 
 
+def under_rosetta() -> bool:
+    """Whether this is an Intel program on a Mac with an Apple processor, as Slicer itself is up to now."""
+    if sys.platform != "darwin":
+        return False
+    translated, size = ctypes.c_int(0), ctypes.c_size_t(ctypes.sizeof(ctypes.c_int))
+    try:
+        failed = ctypes.CDLL(None).sysctlbyname(
+            b"sysctl.proc_translated", ctypes.byref(translated), ctypes.byref(size), None, ctypes.c_size_t(0)
+        )
+    except (OSError, AttributeError):
+        return False
+    return not failed and translated.value == 1
+
+
 def engine_command(interpreter: str, slicer_home: str, idle_seconds: float) -> Command:
     """What starts the engine.
 
@@ -76,10 +91,15 @@ def engine_command(interpreter: str, slicer_home: str, idle_seconds: float) -> C
                 path=interpreter
             )
         )
-    program = interpreter or python_slicer(slicer_home)
+    # Under Rosetta a Python for both processors would run as an Intel program, for which there is no current PyTorch.
+    program, *before = (
+        ("/usr/bin/arch", "-arm64", interpreter)
+        if interpreter and under_rosetta()
+        else (interpreter or python_slicer(slicer_home),)
+    )
     return Command(
         program,
-        ("-X", "utf8", "-c", _START, "--idle", f"{idle_seconds:g}"),
+        (*before, "-X", "utf8", "-c", _START, "--idle", f"{idle_seconds:g}"),
         clean=bool(interpreter),
         # Both sides must look for models in the same place; spinning OpenMP threads would slow Slicer itself.
         # Nothing is imported from the folder that Slicer was started in (Python 3.11 and newer).

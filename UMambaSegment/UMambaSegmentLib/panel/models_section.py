@@ -29,11 +29,11 @@ class ModelsSection:
         ui.removeButton.connect("clicked()", self._on_remove)
         ui.licenceButton.connect("clicked()", self._on_licence)
         self.look_again()
-        self.refresh()
 
     def look_again(self) -> None:
         """Look anew at how much room the models take; not at every change, as a folder may be large or far away."""
         self._taken = disk_use()
+        self.refresh()
 
     def refresh(self) -> None:
         """Enable what can be done with the chosen model."""
