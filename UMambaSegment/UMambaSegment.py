@@ -11,7 +11,6 @@ from typing import Annotated, Any
 import qt
 import slicer
 import vtk
-from mambaseg.options import PRECISIONS
 from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -23,6 +22,8 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
+
+from mambaseg.options import PRECISIONS
 from UMambaSegmentLib.runs import scripting
 from UMambaSegmentLib.runs.panel_service import PanelService, temporary_folder
 from UMambaSegmentLib.runs.run import Run, RunListener, start_reproduction

@@ -32,6 +32,7 @@ STAGES = ("prepare", "network", "export", "whole")
 def make_model(classes: int) -> Any:
     """A model of random weights with the wanted number of classes (background included)."""
     import torch
+
     from mambaseg import networks
     from mambaseg.models.model import MemoryWeights, Model
     from mambaseg.models.spec import Channel, Label, ModelSpec, NetworkSpec, Normalisation, WeightsFile
@@ -99,8 +100,9 @@ def peer(model: Any, classes: int) -> Any:
 
 def run_ours(stage: str, classes: int, volume: Any) -> float:
     """Seconds of one stage of ours."""
-    import mambaseg
     import torch
+
+    import mambaseg
     from mambaseg.inference.export import export_labels
     from mambaseg.inference.predict import PredictionSettings, plan_tiles, predict_logits
     from mambaseg.inference.preprocess import make_frame, prepare, resample_for_network
@@ -163,6 +165,7 @@ def run_peer(stage: str, classes: int, volume: Any) -> float:
 def child(side: str, stage: str, classes: int, volume_file: str) -> None:
     """Run one stage and print seconds and peak bytes as JSON."""
     import numpy as np
+
     from mambaseg.geometry import Geometry
     from mambaseg.memory import peak_resident
     from mambaseg.volume import Volume
@@ -198,6 +201,7 @@ def main() -> None:
     import tempfile
 
     import numpy as np
+
     from mambaseg.phantom import make_phantom
 
     figures: list[dict[str, Any]] = []

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from mambaseg.cli import main
 from mambaseg.doctor import trial_model
 from mambaseg.geometry import Geometry

@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
 from mambaseg import networks
 from mambaseg.geometry import Geometry
 from mambaseg.models.model import MemoryWeights, Model
 from mambaseg.models.spec import Channel, Label, ModelSpec, NetworkSpec, Normalisation, Regions, WeightsFile
 from mambaseg.volume import Volume
-from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
 CT = Normalisation("ct", mean=40.0, std=120.0, lower=-200.0, upper=350.0)
 

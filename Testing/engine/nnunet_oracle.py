@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from mambaseg.models.spec import ModelSpec
 from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
 from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian
 from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from mambaseg.models.spec import ModelSpec
 
 _SCHEMES = {
     "ct": "CTNormalization",

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from mambaseg import scan
 from torch import Tensor
+
+from mambaseg import scan
 
 FAST = ("torch", "numba")
 ENGINE = Path(scan.__file__).resolve().parents[2]

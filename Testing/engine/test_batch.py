@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_helpers import make_image, make_package, run
+
 from mambaseg import Options, load_model, read_volume, segment, segment_batch
 from mambaseg.batch import BatchProgress, BatchSummary
 from mambaseg.cases import find_cases

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK
 from cli_helpers import make_image, make_package, run
+
 from mambaseg import load_model, read_volume, segment
 from mambaseg.cli.root import root
 from mambaseg.models import Store

@@ -12,9 +12,10 @@ import pytest
 import SimpleITK
 import torch
 from cli_helpers import make_image, make_package, run
+from models_helpers import make_plans, make_results
+
 from mambaseg.doctor import trial_model
 from mambaseg.models import Store, write_package
-from models_helpers import make_plans, make_results
 
 
 @pytest.fixture(scope="module")

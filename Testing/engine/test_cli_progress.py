@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
+
 from mambaseg.cli.output import size_text, table
 from mambaseg.cli.progress import Bar, duration
 from mambaseg.inference.progress import Reporter

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK
 from cli_helpers import make_package, run
+
 from mambaseg.demo import compare, dice, truth
 from mambaseg.geometry import IDENTITY, Geometry, turn_to
 from mambaseg.models import bundled_models

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from mambaseg.doctor import Diagnosis, Finding, diagnose, hide_credentials
 from mambaseg.models import Store
 

@@ -9,6 +9,7 @@ import pytest
 import SimpleITK
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from mambaseg.errors import InputError, ModelError
 from mambaseg.geometry import Geometry, Turn, closest_world_axes, turn_to
 

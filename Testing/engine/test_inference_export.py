@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import mambaseg
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import zoom
+from skimage.transform import resize
+
+import mambaseg
 from engine.inference_cases import make_model, make_spec, make_volume, smooth_image
 from mambaseg.errors import OptionError
 from mambaseg.inference.export import Decider, export_labels, row_bands
@@ -17,8 +20,6 @@ from mambaseg.inference.preprocess import make_frame
 from mambaseg.inference.progress import Progress, Reporter
 from mambaseg.inference.resample import plan_resize, resample_image
 from mambaseg.models.spec import Regions, Resampling, Resize
-from scipy.ndimage import zoom
-from skimage.transform import resize
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from cli_helpers import make_image
+
 from engine.inference_cases import make_model, make_spec, make_volume, smooth_image
 from mambaseg import Options, segment, segment_batch
 from mambaseg.errors import Cancelled

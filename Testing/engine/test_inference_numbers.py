@@ -5,6 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from nnunetv2.inference.sliding_window_prediction import compute_gaussian, compute_steps_for_sliding_window
+from nnunetv2.preprocessing.normalization import default_normalization_schemes as schemes
+from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape, resample_data_or_seg_to_shape
+from scipy import ndimage
+from skimage.transform import resize
+
 from engine.inference_cases import smooth_image
 from mambaseg.errors import InputError, ModelError
 from mambaseg.inference.normalise import normalise
@@ -13,11 +19,6 @@ from mambaseg.inference.resample import coarse_axis, plan_resampling, resample_i
 from mambaseg.inference.splines import axis_matrix, linear_taps, sample_positions
 from mambaseg.inference.tiles import place_tiles, tile_starts, tile_weights, tiles_touching
 from mambaseg.models.spec import Normalisation, Resampling
-from nnunetv2.inference.sliding_window_prediction import compute_gaussian, compute_steps_for_sliding_window
-from nnunetv2.preprocessing.normalization import default_normalization_schemes as schemes
-from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape, resample_data_or_seg_to_shape
-from scipy import ndimage
-from skimage.transform import resize
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

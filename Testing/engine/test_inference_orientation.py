@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 
-import mambaseg
 import numpy as np
 import pytest
-from engine.inference_cases import make_model, make_spec, make_volume, smooth_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import mambaseg
+from engine.inference_cases import make_model, make_spec, make_volume, smooth_image
 from mambaseg.geometry import Geometry, Turn, turn_to
 from mambaseg.inference.pipeline import allowed_mirror_axes
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import mambaseg
 import numpy as np
 import pytest
+
+import mambaseg
 from engine.inference_cases import CT, make_model, make_spec, make_volume, random_state, smooth_image
 from mambaseg.errors import InputError, ModelError, OptionError
 from mambaseg.geometry import Geometry

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import mambaseg
 import numpy as np
 import pytest
+
+import mambaseg
 from engine.inference_cases import make_model, make_spec, make_volume, smooth_image
 from mambaseg.errors import InputError, OptionError
 from mambaseg.geometry import Turn

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 
-import mambaseg
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
+import mambaseg
 from engine.inference_cases import make_model, make_spec, make_volume, random_state, smooth_image
 from mambaseg.errors import Cancelled, OptionError, ResourceError
 from mambaseg.inference.predict import PredictionSettings, plan_tiles, predict_logits
@@ -16,7 +18,6 @@ from mambaseg.inference.progress import Progress, Reporter
 from mambaseg.inference.strategy import Placement, placements, run_with_retreat
 from mambaseg.models.model import MemoryWeights, Model
 from mambaseg.models.spec import Normalisation, Resize
-from torch import nn
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -9,9 +9,6 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK
-from mambaseg.errors import InputError
-from mambaseg.io import read_volume
-from mambaseg.io.dicom.headers import read_slices
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
 from pydicom.uid import (
@@ -21,6 +18,10 @@ from pydicom.uid import (
     RTStructureSetStorage,
     generate_uid,
 )
+
+from mambaseg.errors import InputError
+from mambaseg.io import read_volume
+from mambaseg.io.dicom.headers import read_slices
 
 ROWS, COLUMNS = 6, 8
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)

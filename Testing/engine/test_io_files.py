@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from mambaseg.errors import OutputError
 from mambaseg.io import check_writable
 from mambaseg.io.files import check_place, replacing, together

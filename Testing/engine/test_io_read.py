@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK
+
 from mambaseg.errors import InputError
 from mambaseg.io import read_volume
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK
+
 from mambaseg.errors import OutputError
 from mambaseg.geometry import Geometry
 from mambaseg.io import check_writable, read_volume, write_segmentation, write_volume

@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional
+
 from mambaseg.layers import (
     SS2D,
     DropPath,
@@ -18,8 +21,6 @@ from mambaseg.layers import (
     SelectiveScan,
     UpsampleLayer,
 )
-from torch import nn
-from torch.nn import functional
 
 
 @pytest.fixture(autouse=True)

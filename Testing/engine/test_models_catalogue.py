@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from engine.models_helpers import make_plans, make_results
 from mambaseg.errors import Cancelled, DownloadError, ModelError, OutputError
 from mambaseg.models import Entry, Store, download_model, install, load_catalogue, load_model

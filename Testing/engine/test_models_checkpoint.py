@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from mambaseg.errors import ModelError
 from mambaseg.models.importers.checkpoint import check_torch_version, read_checkpoint
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
+
 from engine.models_helpers import DATASET, STAGES, make_plans, make_results
 from engine.test_models_package import ARCHITECTURE, SPEC
 from mambaseg import networks

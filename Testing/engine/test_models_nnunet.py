@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from engine.models_helpers import DATASET, make_plans, make_results
 from mambaseg.errors import ModelError
 from mambaseg.models import Model, load_model

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+
 from mambaseg.errors import ModelError, OutputError
 from mambaseg.models import Model, ModelSpec, load_model, read_package, write_package
 from mambaseg.models.spec import Channel, Label, NetworkSpec, Normalisation

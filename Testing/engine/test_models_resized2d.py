@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from mambaseg import networks
 from mambaseg.errors import ModelError
 from mambaseg.models import load_model

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
 from mambaseg.errors import ModelError
 from mambaseg.models.checks import NETWORK_NAMES
 from mambaseg.models.schema import spec_from_json, spec_to_json

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from engine.models_helpers import make_plans, make_results
 from mambaseg.errors import ModelError, OutputError
 from mambaseg.models import Installed, Store, install, load_model

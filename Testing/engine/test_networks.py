@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from mambaseg import networks, scan
 from mambaseg.errors import InputError, MambasegError, ModelError
 

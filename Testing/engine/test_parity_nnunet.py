@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import mambaseg
 import numpy as np
 import pytest
-from engine.inference_cases import CT, make_model, make_spec, make_volume, smooth_image, unet
-from engine.nnunet_oracle import Oracle, assert_same_labels, dataset_of, differing_voxels, plans_of
 from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
-from mambaseg.models.spec import ModelSpec, Normalisation, Regions, Resampling
 from numpy.typing import NDArray
+
+import mambaseg
+from engine.inference_cases import CT, make_model, make_spec, make_volume, smooth_image, unet
+from engine.nnunet_oracle import Oracle, assert_same_labels, dataset_of, differing_voxels, plans_of
+from mambaseg.models.spec import ModelSpec, Normalisation, Regions, Resampling
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import mambaseg
 import numpy as np
 import pytest
 import SimpleITK as sitk
+
+import mambaseg
 from engine.nnunet_oracle import assert_same_labels, differing_voxels
 
 CASES = [

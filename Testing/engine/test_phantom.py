@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+
 from mambaseg.errors import InputError, ModelError, OptionError
 from mambaseg.geometry import Geometry, turn_to
 from mambaseg.phantom import LABELS, make_phantom

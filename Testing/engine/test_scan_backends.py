@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+
 from engine.scan_cases import ENGINE, make_arguments, run, run_python
 from mambaseg import scan
 from mambaseg.scan import registry
 from mambaseg.scan.problem import ScanProblem
 from mambaseg.scan.reference import scan_reference
 from mambaseg.scan.upstream import UpstreamBackend
-from torch import Tensor
 
 
 def test_a_scan_leaves_torchs_thread_count_alone() -> None:

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+
 from engine.scan_cases import FAST, assert_same, make_arguments, run, run_python
 from mambaseg import scan
-from torch import Tensor
 
 
 @pytest.mark.parametrize("backend", FAST)

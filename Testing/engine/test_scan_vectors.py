@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from mambaseg import scan
 
 ARGUMENTS = ("u", "delta", "A", "B", "C", "D", "z", "delta_bias")

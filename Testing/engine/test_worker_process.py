@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_helpers import make_package
+from worker_helpers import ENGINE, Worker, command, environment, on_import, worker
+
 from mambaseg.version import VERSION
 from mambaseg.volume import Volume
 from mambaseg.worker.protocol import (
@@ -28,7 +30,6 @@ from mambaseg.worker.protocol import (
     encode,
     save_volume,
 )
-from worker_helpers import ENGINE, Worker, command, environment, on_import, worker
 
 CPU = {"device": "cpu", "scan_backend": "torch"}
 HEART = "mambaseg.inference.pipeline"

@@ -15,6 +15,8 @@ import pytest
 from cli_helpers import make_package
 from hypothesis import given
 from hypothesis import strategies as some
+from worker_helpers import ENGINE
+
 from mambaseg.errors import Cancelled, InputError, OptionError, OutputError
 from mambaseg.geometry import Geometry
 from mambaseg.models.catalogue import Catalogue, Entry
@@ -52,7 +54,6 @@ from mambaseg.worker.protocol import (
     save_volume,
 )
 from mambaseg.worker.tasks import Tasks
-from worker_helpers import ENGINE
 
 LIGHT = """
 import sys

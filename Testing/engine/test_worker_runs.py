@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_helpers import make_image, make_package
+from worker_helpers import Worker, worker
+
 from mambaseg import Options, load_model, make_phantom, segment
 from mambaseg.geometry import Geometry
 from mambaseg.models import open_package
@@ -39,7 +41,6 @@ from mambaseg.worker.protocol import (
     refer_to,
     save_volume,
 )
-from worker_helpers import Worker, worker
 
 CPU = {"device": "cpu", "scan_backend": "torch"}
 numbers = itertools.count(1)

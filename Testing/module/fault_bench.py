@@ -27,6 +27,7 @@ needs_linux = pytest.mark.skipif(
 def warm_session(app: Any) -> Iterator[Any]:
     """A session whose engine stays warm from test to test; `Bench` puts it in the shared one's place."""
     import qt
+
     from UMambaSegmentLib.runs.session import Session
     from UMambaSegmentLib.settings import load_settings
 

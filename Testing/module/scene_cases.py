@@ -6,6 +6,7 @@ import itertools
 from typing import Any
 
 import numpy as np
+
 from mambaseg.models.spec import Code, Terminology
 from mambaseg.result import Result, Segment
 
@@ -59,6 +60,7 @@ def signed_permutations():
 def add_volume(array=None, matrix=None, name="ct", kind="vtkMRMLScalarVolumeNode"):
     """A volume node; ``matrix`` leads from (i, j, k) to RAS."""
     import slicer
+
     from UMambaSegmentLib.scene.transforms import to_vtk
 
     if array is None:
@@ -71,6 +73,7 @@ def add_volume(array=None, matrix=None, name="ct", kind="vtkMRMLScalarVolumeNode
 
 def add_transform(matrix, name="transform", under=None):
     import slicer
+
     from UMambaSegmentLib.scene.transforms import to_vtk
 
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", name)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from engine_programs import command, source
+
 from UMambaSegmentLib.engine import command as commands
 from UMambaSegmentLib.engine import qt_process
 from UMambaSegmentLib.engine.client import Engine, Limits

@@ -9,6 +9,7 @@ import types
 from subprocess import CalledProcessError
 
 import pytest
+
 from UMambaSegmentLib.errors import InstallDeclined
 from UMambaSegmentLib.install import PipFailed
 from UMambaSegmentLib.install.capture import captured, constraint_setting, environment

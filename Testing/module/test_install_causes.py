@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from UMambaSegmentLib.install.causes import end_of_log, find_cause
 
 RETRY = "WARNING: Retrying (Retry(total=0, connect=None, read=None, status=None)) after connection broken by "

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 from install_fakes import NEW, SLICER, Environment, FakePackaging, FakeTorch, Person
+
 from UMambaSegmentLib.errors import EngineError, InstallDeclined, InstallError
 from UMambaSegmentLib.install import Installer, InstallFailed
 from UMambaSegmentLib.install.platforms import Machine

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from install_fakes import NEW, Environment
+
 from UMambaSegmentLib.install.requirements import parse_requirement, read_requirements, version_key
 from UMambaSegmentLib.install.state import (
     RESOURCES,

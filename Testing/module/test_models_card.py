@@ -7,6 +7,7 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
+
 from UMambaSegmentLib.models import Channel, Figure, ModelCard, Structure, card_html, list_models
 from UMambaSegmentLib.models.sizes import bytes_text, of_bytes_text, seconds_text, spacing_text, volume_text
 

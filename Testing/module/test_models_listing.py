@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from mambaseg.models.spec import ModelSpec
 from models_tree import description, entry, put_catalogue, put_package
+
+from mambaseg.models.spec import ModelSpec
 from UMambaSegmentLib.models import Channel, disk_use, families, list_models
 from UMambaSegmentLib.models.listing import downloads_use
 

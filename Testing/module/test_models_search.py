@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from UMambaSegmentLib.models import Channel, ModelCard, Structure, find_models, modalities
 
 KIDNEYS = ModelCard(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+
 from UMambaSegmentLib.panel.progress_text import duration, view_progress
 from UMambaSegmentLib.panel.state import ChannelChoice, PanelState, segment_button
 

@@ -114,6 +114,7 @@ def test_undo_takes_the_result_out_and_segment_puts_it_back(person: Person) -> N
 
 def test_the_visible_volume_is_chosen_at_first(app: Any) -> None:
     import slicer
+
     from UMambaSegmentLib.scene.sampledata import add_phantom_volume
 
     add_phantom_volume("Hidden", spacing=(7.0, 7.0, 7.0), shape=(24, 24, 24))
@@ -216,3 +217,26 @@ def test_widgets_take_texts_and_folders_as_they_are_meant(person: Person) -> Non
     for path in (ui.batchInputPath, ui.batchOutputPath):  # with files among them CTK opens a dialog for a file
         assert "Dirs" in path.filters
         assert "Files" not in path.filters
+
+
+def test_a_new_region_holds_the_volume_and_moving_it_renews_the_forecast(person: Person) -> None:
+    volume = person.add_phantom()
+    person.choose_volume(volume)
+    person.app.wait(lambda: "Needs about" in person.ui.forecastLabel.text, 60, "the forecast")
+    region = person.ui.regionSelector.addNode()
+    bounds, held = [0.0] * 6, [0.0] * 6
+    region.GetRASBounds(bounds)
+    volume.GetRASBounds(held)
+    assert bounds == pytest.approx(held, abs=0.01)
+    person.app.wait(lambda: "Needs about" in person.ui.forecastLabel.text, 60, "the forecast")
+    region.SetCenter((9999.0, 0.0, 0.0))
+    person.app.wait(lambda: "does not touch the volume" in person.ui.forecastLabel.text, 10, "the region's move")
+    person.click("segmentButton")
+    assert "does not touch the volume" in person.message()
+
+
+def test_a_scene_whose_model_is_not_here_says_so(person: Person) -> None:
+    person.choose_volume(person.add_phantom())
+    person.widget._parameterNode.model = "of-another-computer"
+    person.app.process_events()
+    assert "'of-another-computer', which this scene was made with, is not" in person.ui.segmentButton.toolTip

@@ -30,6 +30,7 @@ def _engine_ends() -> Iterator[None]:
 @pytest.mark.usefixtures("_engine_ends")
 def test_the_scripting_section_runs(app: Any, tmp_path: Path, capsys: Any) -> None:
     import slicer
+
     from mambaseg.phantom import make_phantom
     from UMambaSegmentLib.scene.sampledata import add_phantom_volume
 

@@ -41,9 +41,10 @@ def import_model(person: Person, folder: Path) -> None:
 def test_abdomen_ct_by_the_button_and_again_under_a_turned_and_moved_parent(
     app: Any, checkpoint: Path, shared: Path
 ) -> None:
-    import mambaseg
     import slicer
     import vtk
+
+    import mambaseg
 
     person = Person(app)
     import_model(person, checkpoint)

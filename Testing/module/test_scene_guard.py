@@ -6,6 +6,7 @@ import gc
 
 import pytest
 from scene_cases import add_volume
+
 from UMambaSegmentLib.errors import SceneError
 from UMambaSegmentLib.scene.guard import NodeHandle, SceneWatch, in_scene
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from mambaseg.options import Options
 from scene_cases import PROVENANCE, SEGMENTS, add_transform, add_volume, assert_holds, make_result, matrix4, rotation
 from scene_cases import write as write_case
+
+from mambaseg.options import Options
 from UMambaSegmentLib.errors import SceneError
 from UMambaSegmentLib.scene.provenance import Provenance, read_provenance
 

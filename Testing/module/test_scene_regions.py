@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scene_cases import SHAPE, add_bend, add_transform, add_volume, matrix4, rotation
+
 from UMambaSegmentLib.errors import SceneError
 
 pytestmark = pytest.mark.usefixtures("scene")

@@ -8,6 +8,7 @@ import types
 
 import numpy as np
 import pytest
+
 from mambaseg.phantom import make_phantom
 from UMambaSegmentLib.scene import sampledata
 from UMambaSegmentLib.scene.volumes import read_volume_node

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mambaseg.result import Segment
 from scene_cases import (
     PROVENANCE,
     SEGMENTS,
@@ -28,6 +27,8 @@ from scene_cases import (
     state_of,
     write,
 )
+
+from mambaseg.result import Segment
 from UMambaSegmentLib.errors import SceneError
 
 pytestmark = pytest.mark.usefixtures("scene")
@@ -213,6 +214,7 @@ def test_an_empty_segmentation_takes_the_volumes_transform(scene) -> None:
 def existing(scene):
     """A segmentation with two hand-made segments in two layers and one of another model."""
     import slicer
+
     from UMambaSegmentLib.scene.labelmaps import make_segment, shared_layer
     from UMambaSegmentLib.scene.volumes import first_voxel_at_zero
 

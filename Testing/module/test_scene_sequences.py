@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scene_cases import PROVENANCE, SEGMENTS, SHAPE, add_transform, add_volume, exported, make_result, scene_nodes
+
 from UMambaSegmentLib.errors import SceneError
 from UMambaSegmentLib.scene.provenance import read_provenance
 
@@ -42,6 +43,7 @@ def labels_of(volume) -> np.ndarray:
 
 def test_every_frame(scene, series) -> None:
     import slicer
+
     from UMambaSegmentLib.scene.sequences import FrameWalk, browser_of
 
     browser, volume = series

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from mambaseg.result import Result
 from scene_cases import SEGMENTS, add_bend, add_transform, add_volume, assert_holds, make_result, matrix4, write
+
+from mambaseg.result import Result
 from UMambaSegmentLib.errors import SceneError
 
 pytestmark = pytest.mark.usefixtures("scene")
@@ -36,6 +37,7 @@ def bent():
 
 def test_the_model_sees_the_world_and_the_node_gets_its_own_voxels(bent) -> None:
     import slicer
+
     from UMambaSegmentLib.scene.straighten import read_for_model
     from UMambaSegmentLib.scene.volumes import ras_from_geometry
 
@@ -81,6 +83,7 @@ def test_a_sheared_volume_is_straightened_too() -> None:
 
 def test_a_regular_volume_is_left_alone() -> None:
     import slicer
+
     from UMambaSegmentLib.scene.straighten import read_for_model
 
     node = add_volume()
@@ -113,6 +116,7 @@ def test_a_transform_that_spreads_the_volume_is_refused() -> None:
 
 def test_a_region_on_the_straight_grid(bent) -> None:
     import slicer
+
     from UMambaSegmentLib.scene.regions import region_for_model
     from UMambaSegmentLib.scene.straighten import read_for_model
     from UMambaSegmentLib.scene.volumes import ras_from_geometry

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scene_cases import SHAPE, add_transform, add_volume, make_result, matrix4, rotation, scene_nodes
+
 from UMambaSegmentLib.errors import SceneError
 
 
@@ -25,6 +26,7 @@ def test_a_table_of_volumes(scene) -> None:
 def test_probability_volumes_lie_on_the_volume(scene) -> None:
     import slicer
     import vtk
+
     from UMambaSegmentLib.scene.tables import probability_volumes
 
     volume = add_volume(matrix=matrix4(rotation() * [1, 2, 3], (4, 5, 6)))

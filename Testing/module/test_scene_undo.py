@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from mambaseg.result import Segment
 from scene_cases import (
     SEGMENTS,
     add_transform,
@@ -19,6 +18,8 @@ from scene_cases import (
     state_of,
     write,
 )
+
+from mambaseg.result import Segment
 from UMambaSegmentLib.errors import SceneError
 
 

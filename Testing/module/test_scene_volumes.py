@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scene_cases import SHAPE, add_bend, add_transform, add_volume, matrix4, rotation, signed_permutations
+
 from UMambaSegmentLib.errors import SceneError
 
 pytestmark = pytest.mark.usefixtures("scene")

@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import mambaseg
 import numpy as np
 import pytest
-from mambaseg.geometry import Geometry
-from mambaseg.volume import Volume
 from panel_person import MODULE, segment_names
 from test_real_input import labels_of
 from tiny_models import install_colour, install_trial, install_two_channels
+
+import mambaseg
+from mambaseg.geometry import Geometry
+from mambaseg.volume import Volume
 from UMambaSegmentLib.errors import SceneError
 
 
@@ -75,6 +76,7 @@ def test_segment_gives_the_node_and_the_engines_labels_in_48_orders_and_flips(lo
 
 def test_oblique_anisotropic_and_one_slice(logic: Any) -> None:
     from scipy.spatial.transform import Rotation
+
     from UMambaSegmentLib.scene.volumes import read_volume_node
 
     install_trial()

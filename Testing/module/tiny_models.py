@@ -37,6 +37,7 @@ def install_two_channels(model_id: str = "two") -> ModelSpec:
 def install_colour(model_id: str = "colour") -> ModelSpec:
     """A 2D network for colour pictures."""
     import torch
+
     from mambaseg import networks
 
     architecture = {

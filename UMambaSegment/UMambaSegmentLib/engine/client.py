@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from mambaseg.worker.protocol import PROTOCOL_VERSION
-
 from UMambaSegmentLib.engine.explain import end_of, why_it_ended
 from UMambaSegmentLib.engine.jobs import Job, Outcome, OutcomeCallback, ProgressCallback
 from UMambaSegmentLib.engine.process import Command, Listener, Process

@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 from mambaseg.paths import user_data_folder
-
 from UMambaSegmentLib.engine.process import Command
 from UMambaSegmentLib.errors import EngineError
 from UMambaSegmentLib.i18n import _
@@ -40,6 +39,13 @@ def python_slicer(slicer_home: str = "") -> str:
     name = "PythonSlicer.exe" if os.name == "nt" else "PythonSlicer"
     beside = Path(slicer_home) / "bin" / name if slicer_home else None
     if beside is not None and beside.is_file():
+        if not os.access(beside, os.X_OK):  # Slicer 5.10.0 on macOS, Slicer issue 8864
+            raise EngineError(
+                _(
+                    "Slicer's own Python '{path}' may not be executed, as in Slicer 5.10.0 on macOS. Update Slicer, or "
+                    "name another Python that has mambaseg in Advanced."
+                ).format(path=beside)
+            )
         return str(beside)
     found = shutil.which("PythonSlicer")
     if found:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from mambaseg import paths
-
 from UMambaSegmentLib.i18n import _
 from UMambaSegmentLib.models.card import ModelCard, State
 from UMambaSegmentLib.models.reading import (

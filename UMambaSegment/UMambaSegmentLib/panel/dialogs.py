@@ -40,19 +40,26 @@ class SlicerDialogs:
         """Ask for a file that is there; empty if none was chosen."""
         import qt
 
-        return _path(qt.QFileDialog.getOpenFileName(None, title, "", filters))
+        return _path(qt.QFileDialog.getOpenFileName(_window(), title, "", filters))
 
     def choose_folder(self, title: str) -> str:
         """Ask for a folder that is there; empty if none was chosen."""
         import qt
 
-        return _path(qt.QFileDialog.getExistingDirectory(None, title, ""))
+        return _path(qt.QFileDialog.getExistingDirectory(_window(), title, ""))
 
     def show_text(self, title: str, text: str) -> None:
         """Show a long text."""
         import slicer
 
         slicer.util.infoDisplay(title, windowTitle=title, detailedText=text)
+
+
+def _window() -> Any:
+    """What a dialog stays in front of; None without a main window."""
+    import slicer
+
+    return slicer.util.mainWindow()
 
 
 def _path(answer: Any) -> str:

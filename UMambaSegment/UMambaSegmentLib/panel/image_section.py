@@ -8,6 +8,7 @@ from UMambaSegmentLib.i18n import _
 from UMambaSegmentLib.panel.context import PanelContext
 from UMambaSegmentLib.panel.state import MOST_INPUTS, ChannelChoice
 
+_REGION_RESTS_MS = 300
 PARAMETERS = ("inputVolume", "channel2Volume", "channel3Volume", "channel4Volume")
 
 
@@ -15,6 +16,8 @@ class ImageSection:
     """Shows as many selectors as the chosen model has inputs, each named by its role."""
 
     def __init__(self, context: PanelContext) -> None:
+        import qt
+
         self._context = context
         ui = context.ui
         self._rows = (
@@ -23,6 +26,14 @@ class ImageSection:
             (ui.channel3Label, ui.channel3Selector),
             (ui.channel4Label, ui.channel4Selector),
         )
+        self._region: Any = None
+        self._region_tag: int | None = None
+        # A region is dragged: what depends on it is worked out once it rests.
+        self._settled = qt.QTimer()
+        self._settled.setSingleShot(True)
+        self._settled.setInterval(_REGION_RESTS_MS)
+        self._settled.connect("timeout()", context.changed)
+        ui.regionSelector.connect("nodeAddedByUser(vtkMRMLNode*)", self._on_new_region)
         self.refresh()
 
     def roles(self) -> tuple[str, ...]:
@@ -44,6 +55,39 @@ class ImageSection:
             if shown:
                 several = len(roles) > 1 and roles[index]
                 label.text = _("{role}:").format(role=roles[index]) if several else _("Volume:")
+
+        self._watch_region(None if self._context.parameters is None else self._context.parameters.region)
+
+    def _on_new_region(self, node: Any) -> None:
+        """A region begins as the whole volume, so that there is something to drag."""
+        from UMambaSegmentLib.scene.regions import fit_region
+
+        volume = None if self._context.parameters is None else self._context.parameters.inputVolume
+        if volume is not None:
+            fit_region(node, volume)
+
+    def _watch_region(self, node: Any) -> None:
+        if node is self._region:
+            return
+        self.close()
+        self._region = node
+        if node is not None:
+            self._region_tag = node.AddObserver("ModifiedEvent", lambda _caller, _event: self._settled.start())
+
+    def region_box(self) -> tuple[float, ...] | None:
+        """Where the chosen region is (RAS bounds in mm), or None."""
+        if self._region is None:
+            return None
+        bounds = [0.0] * 6
+        self._region.GetRASBounds(bounds)
+        return tuple(round(value, 3) for value in bounds)
+
+    def close(self) -> None:
+        """Watch no region any more."""
+        self._settled.stop()
+        if self._region is not None and self._region_tag is not None:
+            self._region.RemoveObserver(self._region_tag)
+        self._region, self._region_tag = None, None
 
     def nodes(self) -> list[Any]:
         """The chosen volume nodes, None where none is chosen, one for each role."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from UMambaSegmentLib.engine.jobs import Job
 from UMambaSegmentLib.errors import EngineError
 from UMambaSegmentLib.i18n import _
 from UMambaSegmentLib.models.listing import disk_use
@@ -21,6 +22,7 @@ class ModelsSection:
         self._reload_models = reload_models
         self._busy = False
         self._taken = 0
+        self._job: Job | None = None
         ui = context.ui
         ui.modelsProgressBar.setVisible(False)
         ui.importFileButton.connect("clicked()", self._on_import_file)
@@ -46,7 +48,9 @@ class ModelsSection:
         free = not self._busy
         for button in (ui.importFileButton, ui.importFolderButton):
             button.enabled = free
-        ui.downloadButton.enabled = free and card is not None and (card.state == "to download" or bool(card.update))
+        can_download = card is not None and (card.state == "to download" or bool(card.update))
+        ui.downloadButton.enabled = (free and can_download) or self._job is not None
+        ui.downloadButton.text = _("Cancel") if self._job is not None else _("Download")
         ui.removeButton.enabled = free and card is not None and card.state in ("installed", "damaged")
         ui.licenceButton.enabled = card is not None and bool(card.licence or card.licence_path or card.licence_url)
 
@@ -63,6 +67,9 @@ class ModelsSection:
             self._ask("import", {"path": path, "replace": False, "orientation": None}, replace_question=True)
 
     def _on_download(self) -> None:
+        if self._job is not None:
+            self._context.service.cancel_job(self._job)
+            return
         card = self._context.card
         if card is None or not self._installed_engine():
             return
@@ -110,11 +117,16 @@ class ModelsSection:
                 return
             self._finish(text)
 
+        def cancelled() -> None:
+            self._finish(_("Stopped. What was downloaded is kept, and the next try goes on from there."))
+
         self._busy = True
         self._say(_("Working..."))
         self._context.ui.modelsProgressBar.setVisible(request == "download")
+        service = self._context.service
+        job = service.ask_engine(request, dict(parameters), done, failed, self._on_progress, cancelled)
+        self._job = job if request == "download" else None
         self.refresh()
-        self._context.service.ask_engine(request, dict(parameters), done, failed, self._on_progress)
 
     def _on_progress(self, event: Mapping[str, Any]) -> None:
         view = view_progress(event)
@@ -122,7 +134,7 @@ class ModelsSection:
         self._say(view.text)
 
     def _finish(self, text: str) -> None:
-        self._busy = False
+        self._busy, self._job = False, None
         self._context.ui.modelsProgressBar.setVisible(False)
         self._say(text)
         self.look_again()

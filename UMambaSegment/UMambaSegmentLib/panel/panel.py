@@ -61,6 +61,8 @@ class Panel:
         """Follow another parameter node, or none while a scene closes."""
         self._context.parameters = parameters
         self._run.forget_volume()
+        if parameters is None:
+            self._images.close()
 
     def take_visible_volume(self) -> None:
         """Where no volume is chosen yet, choose the one that the slice views show."""
@@ -97,6 +99,7 @@ class Panel:
 
     def close(self) -> None:
         """Stop what runs; nothing is shown any more."""
+        self._images.close()
         self._run.close()
         self._batch.close()
 

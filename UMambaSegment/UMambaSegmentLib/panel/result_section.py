@@ -66,11 +66,13 @@ class ResultSection:
         if finished is not None and finished.node() is None:
             finished = self._finished = None
             fill_table(ui.volumesTable, self._heads(), [])
+        # what was shown of the last run does not belong to another segmentation
+        shown = finished is not None and finished.node() is node
         made_here = node is not None and read_provenance(node) is not None
         ui.resultSection.setVisible(node is not None)
-        ui.volumesTable.setVisible(finished is not None)
-        ui.tableButton.enabled = finished is not None
-        ui.undoButton.enabled = finished is not None and finished.undo is not None
+        ui.volumesTable.setVisible(shown)
+        ui.tableButton.enabled = shown
+        ui.undoButton.enabled = shown and finished is not None and finished.undo is not None
         ui.reproduceButton.enabled = made_here
         ui.editButton.enabled = node is not None
         ui.show3DButton.setSegmentationNode(node)

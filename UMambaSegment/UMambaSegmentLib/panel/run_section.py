@@ -7,7 +7,6 @@ from typing import Any
 
 from mambaseg.errors import MambasegError, OptionError
 from mambaseg.options import Options
-
 from UMambaSegmentLib.errors import EngineError, ExtensionError
 from UMambaSegmentLib.i18n import _
 from UMambaSegmentLib.panel.advanced_section import AdvancedSection
@@ -63,6 +62,7 @@ class RunSection:
             phase=self._phase,
             channels=self._images.choices(),
             model="" if card is None else card.name,
+            absent_model="" if card is not None or parameters is None else parameters.model,
             model_state="" if card is None else card.state,
             model_problem="" if card is None else card.problem,
             wants_colour=card is not None and wants_colour(card),
@@ -132,9 +132,8 @@ class RunSection:
             self._timer.stop()
 
     def _plan_forecast(self, state: PanelState) -> None:
-        parameters = self._context.parameters
         try:
-            what = (state, self.options(), None if parameters.region is None else parameters.region.GetID())
+            what = (state, self.options(), self._images.region_box())
         except OptionError:
             return
         if what == self._forecast_for:
@@ -249,10 +248,18 @@ class RunSection:
         parameters = self._context.parameters
         if parameters is None:  # another module is looked at; the scene keeps the choices meanwhile
             parameters = self._context.service.parameters()
-        parameters.outputSegmentation = finished.node()
+        notes = list(finished.notes)
+        if parameters.inputVolume is finished.volume.get():
+            parameters.outputSegmentation = finished.node()
+        else:  # the next run is of another volume and must not go into this one's segmentation
+            notes.append(
+                _("The result of '{volume}' is in '{segmentation}'.").format(
+                    volume=finished.volume.name, segmentation=finished.handle.name
+                )
+            )
         self._show_result(finished)
-        if finished.notes:
-            self._message.note(" ".join(finished.notes))
+        if notes:
+            self._message.note(" ".join(notes))
         self._context.changed()
 
     def _on_failed(self, error: Exception) -> None:

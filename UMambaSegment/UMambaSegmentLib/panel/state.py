@@ -34,6 +34,8 @@ class PanelState:
         One entry for each selector that is shown, in the model's order.
     model
         Title of the chosen model, empty if none is chosen.
+    absent_model
+        Id of a model that the case names and that is not on this computer.
     model_state
         ``bundled``, ``installed``, ``to download`` or ``damaged``.
     model_problem
@@ -53,6 +55,7 @@ class PanelState:
     phase: Phase = "idle"
     channels: tuple[ChannelChoice, ...] = (ChannelChoice(""),)
     model: str = ""
+    absent_model: str = ""
     model_state: str = "installed"
     model_problem: str = ""
     wants_colour: bool = False
@@ -117,6 +120,12 @@ def reasons_against(state: PanelState) -> list[str]:
 
 
 def _against_model(state: PanelState) -> list[str]:
+    if state.absent_model:
+        return [
+            _(
+                "The model '{id}', which this scene was made with, is not on this computer: import it, or choose one."
+            ).format(id=state.absent_model)
+        ]
     if not state.model:
         return [_("No model is chosen: choose one in the list.")]
     if state.model_state == "to download":

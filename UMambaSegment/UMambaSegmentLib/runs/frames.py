@@ -7,7 +7,6 @@ from dataclasses import asdict
 from typing import Any
 
 from mambaseg.worker.protocol import load_result, save_volume
-
 from UMambaSegmentLib.runs.folder import ExchangeFolder
 from UMambaSegmentLib.runs.run import RunRequest
 from UMambaSegmentLib.runs.session import Session

@@ -10,7 +10,6 @@ from typing import Any
 from mambaseg.options import Options
 from mambaseg.volume import Volume
 from mambaseg.worker.protocol import VolumeRef, refer_to, save_volume
-
 from UMambaSegmentLib.errors import SceneError
 from UMambaSegmentLib.i18n import _
 from UMambaSegmentLib.scene.regions import region_for_model, region_of
@@ -57,7 +56,7 @@ def write_inputs(nodes: Sequence[Any], region_node: Any | None, options: Options
     if region_node is not None:
         options = replace(options, roi=region_for_model(region_node, given[0]))
     refs = tuple(save_volume(one.volume, folder, f"in{number}") for number, one in enumerate(given))
-    return RunInputs(refs, options, given[0])
+    return RunInputs(refs, options, given[0].without_voxels())
 
 
 def describe_inputs(

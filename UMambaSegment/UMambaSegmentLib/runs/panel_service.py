@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mambaseg.options import Options
-
 from UMambaSegmentLib.engine.jobs import Job
 from UMambaSegmentLib.errors import EngineError, ExtensionError, SceneError
 from UMambaSegmentLib.i18n import _
@@ -132,9 +131,10 @@ class PanelService:
         done: Callable[[Answer], None],
         failed: OnError,
         progress: Callable[[Answer], None] | None = None,
+        cancelled: Callable[[], None] | None = None,
     ) -> Job:
         """Ask the engine for something else."""
-        return ask_engine(shared_session(), request, parameters, done, failed, progress)
+        return ask_engine(shared_session(), request, parameters, done, failed, progress, cancelled)
 
     def cancel_job(self, job: Job) -> None:
         """Take a question back."""

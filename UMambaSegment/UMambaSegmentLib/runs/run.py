@@ -10,7 +10,6 @@ from mambaseg.errors import MambasegError
 from mambaseg.options import Options
 from mambaseg.result import Result, Segment
 from mambaseg.worker.protocol import load_result
-
 from UMambaSegmentLib.engine.jobs import Job, Outcome
 from UMambaSegmentLib.errors import ExtensionError, RunCancelled, SceneError
 from UMambaSegmentLib.i18n import _
@@ -84,6 +83,8 @@ class Finished:
     ----------
     handle
         The segmentation, as long as it is in the scene.
+    volume
+        The volume that was segmented, as long as it is in the scene.
     segments, volumes_ml, report
         As the engine gave them.
     undo
@@ -93,6 +94,7 @@ class Finished:
     """
 
     handle: NodeHandle
+    volume: NodeHandle
     segments: tuple[Segment, ...]
     volumes_ml: Mapping[str, float]
     report: Mapping[str, Any]
@@ -261,7 +263,13 @@ class Run:
         if self._request.expected_weights and dict(self._request.expected_weights) != dict(weights):
             notes.append(_("The model's weights are not those of the run that was repeated: it was replaced since."))
         return Finished(
-            NodeHandle(written.node), result.segments, straight.volumes_ml(), result.report, written.undo, tuple(notes)
+            NodeHandle(written.node),
+            NodeHandle(first),
+            result.segments,
+            straight.volumes_ml(),
+            result.report,
+            written.undo,
+            tuple(notes),
         )
 
     def _write(self, result: Result) -> Written:

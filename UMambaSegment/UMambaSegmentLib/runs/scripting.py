@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from mambaseg.options import Options
-
 from UMambaSegmentLib.errors import SceneError
 from UMambaSegmentLib.i18n import _
 from UMambaSegmentLib.models.listing import list_models

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mambaseg.options import Options
-
 from UMambaSegmentLib.engine.jobs import Job, Outcome
 from UMambaSegmentLib.errors import EngineError, RunCancelled
 from UMambaSegmentLib.i18n import _
@@ -26,14 +25,17 @@ def ask_engine(
     done: OnAnswer,
     failed: OnError,
     progress: OnAnswer | None = None,
+    cancelled: Callable[[], None] | None = None,
 ) -> Job:
-    """Ask without waiting; a cancelled question is answered by nobody."""
+    """Ask without waiting."""
 
     def settle(outcome: Outcome) -> None:
         if outcome.error is not None:
             failed(outcome.error)
         elif outcome.state == "done":
             done(outcome.answer)
+        elif cancelled is not None:
+            cancelled()
 
     return session.engine.submit(request, parameters, settle, progress)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from mambaseg.result import Result, Segment
 from numpy.typing import NDArray
 
+from mambaseg.result import Result, Segment
 from UMambaSegmentLib.errors import SceneError
 from UMambaSegmentLib.i18n import _
 from UMambaSegmentLib.scene.terminology import serialised_entry

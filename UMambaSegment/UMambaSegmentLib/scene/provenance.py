@@ -9,7 +9,6 @@ from datetime import datetime, timezone
 from typing import Any
 
 from mambaseg.options import Options, Region
-
 from UMambaSegmentLib.errors import SceneError
 from UMambaSegmentLib.i18n import _
 

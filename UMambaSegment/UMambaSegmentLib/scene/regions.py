@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from mambaseg.options import Region
 
+from mambaseg.options import Region
 from UMambaSegmentLib.errors import SceneError
 from UMambaSegmentLib.i18n import _
 from UMambaSegmentLib.scene.straighten import ForModel
@@ -53,6 +53,16 @@ def region_of(roi_node: Any, volume_node: Any) -> Region:
         (shape[0], shape[1], shape[2]),
         str(volume_node.GetName()),
     )
+
+
+def fit_region(roi_node: Any, volume_node: Any) -> None:
+    """Let a ROI hold a whole volume, so that a person has something to drag; its axes are the world's."""
+    bounds = [0.0] * 6
+    volume_node.GetRASBounds(bounds)
+    low, high = np.array(bounds[0::2]), np.array(bounds[1::2])
+    roi_node.SetAndObserveTransformNodeID(None)
+    roi_node.SetCenter((low + high) / 2)
+    roi_node.SetSize(high - low)
 
 
 def region_for_model(roi_node: Any, given: ForModel) -> Region:

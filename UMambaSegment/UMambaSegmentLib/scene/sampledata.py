@@ -7,7 +7,6 @@ from typing import Any
 
 from mambaseg.phantom import make_phantom
 from mambaseg.volume import Volume
-
 from UMambaSegmentLib.i18n import _
 from UMambaSegmentLib.scene.transforms import to_vtk
 from UMambaSegmentLib.scene.volumes import ras_from_geometry

@@ -7,7 +7,6 @@ from types import TracebackType
 from typing import Any
 
 from mambaseg.result import Result
-
 from UMambaSegmentLib.errors import SceneError
 from UMambaSegmentLib.i18n import _
 from UMambaSegmentLib.scene.guard import in_scene

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from mambaseg.result import Result
-from mambaseg.volume import Volume
 from numpy.typing import NDArray
 
+from mambaseg.result import Result
+from mambaseg.volume import Volume
 from UMambaSegmentLib.errors import SceneError
 from UMambaSegmentLib.i18n import _
 from UMambaSegmentLib.scene.transforms import (
@@ -63,6 +63,11 @@ class ForModel:
     def straightened(self) -> bool:
         """Whether the voxels were resampled."""
         return self.own_to_straight is not None
+
+    def without_voxels(self) -> ForModel:
+        """Only the way back, for as long as a run takes; the voxels are let go."""
+        nothing = np.broadcast_to(self.volume.voxels.reshape(-1)[:1].copy(), self.volume.voxels.shape)
+        return replace(self, volume=replace(self.volume, voxels=nothing))
 
     def bring_back(self, result: Result) -> Result:
         """Give a result on the node's own grid: labels by nearest neighbour, probabilities linearly.

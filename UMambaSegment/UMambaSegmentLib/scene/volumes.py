@@ -6,10 +6,10 @@ from pathlib import PurePath
 from typing import Any
 
 import numpy as np
-from mambaseg.geometry import Geometry
-from mambaseg.volume import Volume
 from numpy.typing import NDArray
 
+from mambaseg.geometry import Geometry
+from mambaseg.volume import Volume
 from UMambaSegmentLib.errors import SceneError
 from UMambaSegmentLib.i18n import _
 from UMambaSegmentLib.scene.transforms import (
