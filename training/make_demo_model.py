@@ -19,6 +19,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
 from mambaseg import networks
 from mambaseg.api import segment
 from mambaseg.models import load_model
@@ -28,8 +31,6 @@ from mambaseg.models.structures import make_labels
 from mambaseg.networks.base import SegmentationNetwork
 from mambaseg.options import Options
 from mambaseg.phantom import LABELS, make_phantom
-from numpy.typing import NDArray
-from torch.nn import functional
 
 ROOT = Path(__file__).resolve().parents[1]
 OUTPUT = ROOT / "UMambaSegment" / "mambaseg" / "models" / "bundled" / "demo-phantom"

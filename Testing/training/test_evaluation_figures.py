@@ -1,0 +1,233 @@
+"""Figures over cases, the paired test, and the files they are kept in."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import statistics
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mambaseg_train.errors import DataError
+from mambaseg_train.evaluation.paired import ALL_STRUCTURES, Comparison, compare
+from mambaseg_train.evaluation.report import (
+    Evaluation,
+    comparison_text,
+    make_evaluation,
+    read_evaluation,
+    summary_text,
+    write_json,
+)
+from mambaseg_train.evaluation.settings import MetricSettings
+from mambaseg_train.evaluation.summary import over_structures, summarise
+from mambaseg_train.evaluation.table import Score, read_scores, write_scores
+
+KEYS = ("dice", "hd95")
+
+
+def score(case, structure, dice, *, hd95=1.0, group="", truth=10, prediction=10):
+    return Score(case, structure, {"dice": dice, "hd95": hd95}, truth, prediction, group)
+
+
+def column(structure, values, **more: Any):
+    return [score(f"c{place}", structure, value, **more) for place, value in enumerate(values)]
+
+
+def test_mean_spread_median_and_worst():
+    values = [0.9, 0.5, math.nan, 0.7, 0.8]
+    (found,) = summarise(column("liver", values), ("dice",))
+    figures = found.statistic("dice")
+    defined = [0.9, 0.5, 0.7, 0.8]
+    assert (found.cases, figures.count) == (5, 4)
+    assert figures.mean == pytest.approx(np.mean(defined))
+    assert figures.sd == pytest.approx(np.std(defined, ddof=1))
+    assert figures.median == pytest.approx(statistics.median(defined))
+    assert (figures.lowest, figures.highest) == (0.5, 0.9)
+    assert [case for case, _ in figures.worst] == ["c1", "c3", "c4", "c0"]
+
+
+def test_worst_distance_is_the_largest():
+    rows = [score(f"c{n}", "liver", 0.9, hd95=float(n)) for n in range(8)]
+    (found,) = summarise(rows, KEYS)
+    assert [case for case, _ in found.statistic("hd95").worst] == ["c7", "c6", "c5", "c4", "c3"]
+
+
+def test_missed_and_invented_are_counted():
+    rows = [
+        score("a", "liver", 0.0, prediction=0),
+        score("b", "liver", 0.0, truth=0),
+        score("c", "liver", math.nan, truth=0, prediction=0),
+    ]
+    (found,) = summarise(rows, KEYS)
+    assert (found.missed, found.invented, found.both_empty) == (1, 1, 1)
+
+
+def test_folds_and_seeds():
+    folds = [*column("liver", [0.8, 0.6], group="fold_0"), score("d", "liver", 0.4, group="fold_1")]
+    figures = summarise(folds, ("dice",))[0].statistic("dice")
+    assert figures.groups == pytest.approx({"fold_0": 0.7, "fold_1": 0.4})
+    assert figures.group_sd == pytest.approx(statistics.stdev([0.7, 0.4]))
+    assert (figures.count, figures.mean) == (3, pytest.approx(0.6))
+    seeds = column("liver", [0.8, 0.6], group="seed_1") + column("liver", [0.6, 0.2], group="seed_2")
+    figures = summarise(seeds, ("dice",))[0].statistic("dice")
+    # Two patients, each with the mean of its seeds: not four
+    assert (figures.count, figures.sd) == (2, pytest.approx(statistics.stdev([0.7, 0.4])))
+    assert figures.groups == pytest.approx({"seed_1": 0.7, "seed_2": 0.4})
+
+
+def test_mean_over_structures_is_of_their_means():
+    """As nnU-Net's foreground_mean: a structure counts once, however many cases have it (partial labels)."""
+    rows = column("liver", [1.0, 1.0, 1.0]) + column("spleen", [0.4])
+    (overall,) = over_structures(rows, summarise(rows, ("dice",)))
+    assert overall.mean == pytest.approx(0.7)
+    assert overall.worst[0] == ("c0", pytest.approx(0.7))
+
+
+def test_table_survives_its_file(tmp_path):
+    rows = (score("a, b", "liver", 0.123456, group="fold_0"), score("c", 'le"ft', math.nan, truth=0, prediction=0))
+    write_scores(tmp_path / "cases.csv", rows, KEYS)
+    found = read_scores(tmp_path / "cases.csv")
+    assert found[0] == rows[0]
+    assert math.isnan(found[1].value("dice"))
+    assert found[1].both_empty
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match="no table of scores"):
+        read_scores(tmp_path / "other.csv")
+    with pytest.raises(DataError, match="could not be read"):
+        read_scores(tmp_path / "none.csv")
+
+
+def models(size=20, gain=0.05):
+    rng = np.random.default_rng(5)
+    base = rng.uniform(0.5, 0.9, size)
+    return column("liver", base + gain + rng.normal(0, 0.02, size)), column("liver", base)
+
+
+def test_paired_test_agrees_with_scipy_and_a_plain_bootstrap():
+    from scipy.stats import wilcoxon
+
+    first, second = models()
+    result = compare(first, second, ("dice",)).result("liver", "dice")
+    differences = np.array([a.value("dice") - b.value("dice") for a, b in zip(first, second, strict=True)])
+    assert result.difference == pytest.approx(differences.mean())
+    assert result.p_value == pytest.approx(wilcoxon(differences).pvalue)
+    rng = np.random.default_rng(0)
+    means = rng.choice(differences, (4000, len(differences))).mean(axis=1)
+    low, high = np.percentile(means, (2.5, 97.5))
+    assert (result.low, result.high) == (pytest.approx(low, abs=0.002), pytest.approx(high, abs=0.002))
+    assert result.first_better == np.sum(differences > 0)
+
+
+def test_exact_p_by_hand():
+    """Five cases, all better: two of the 32 signs are as extreme."""
+    first = column("liver", [0.9, 0.8, 0.7, 0.6, 0.5])
+    second = column("liver", [0.8, 0.6, 0.4, 0.2, 0.0])
+    result = compare(first, second, ("dice",)).result("liver", "dice")
+    assert result.p_value == pytest.approx(2 / 32)
+    assert "fewer than 6 cases" in comparison_text(compare(first, second, ("dice",)))
+
+
+def test_direction_of_distances():
+    first, second = column("liver", [0.9] * 3, hd95=2.0), column("liver", [0.9] * 3, hd95=5.0)
+    result = compare(first, second, ("hd95",)).result("liver", "hd95")
+    assert (result.difference, result.first_better, result.second_better) == (-3.0, 3, 0)
+    assert (result.low, result.high) == (-3.0, -3.0)
+
+
+def test_equal_models_and_a_single_case():
+    first, _ = models()
+    result = compare(first, first, ("dice",)).result("liver", "dice")
+    assert (result.difference, result.p_value, result.equal) == (0.0, 1.0, 20)
+    alone = compare(first[:1], first[:1], ("dice",)).result("liver", "dice")
+    assert math.isnan(alone.p_value)
+    assert math.isnan(alone.low)
+
+
+def test_other_cases_are_refused_by_name():
+    first, second = models(4)
+    with pytest.raises(DataError, match=r"only 'A' has 'c3' \(liver\)"):
+        compare(first, second[:3], ("dice",), ("A", "B"))
+    with pytest.raises(DataError, match=r"only 'B' has 'c0' \(spleen\)"):
+        compare(first, [*second, score("c0", "spleen", 1.0)], ("dice",), ("A", "B"))
+    with pytest.raises(DataError, match="nothing to compare"):
+        compare([], [], ("dice",))
+
+
+def test_inventing_counts_against_rightly_leaving_out():
+    right = [score("a", "liver", math.nan, hd95=math.nan, truth=0, prediction=0), score("b", "liver", 0.8)]
+    wrong = [score("a", "liver", 0.0, hd95=90.0, truth=0, prediction=7), score("b", "liver", 0.8)]
+    comparison = compare(right, wrong, KEYS)
+    assert comparison.result("liver", "dice").first_better == 1
+    assert comparison.result("liver", "hd95").first == pytest.approx(0.5)
+    neither = compare(right, right, KEYS).result("liver", "dice")
+    assert neither.cases == 1
+
+
+def test_seeds_are_averaged_before_the_test():
+    first = column("liver", [0.8, 0.6], group="seed_1") + column("liver", [0.6, 0.2], group="seed_2")
+    second = column("liver", [0.5, 0.5], group="seed_1") + column("liver", [0.5, 0.5], group="seed_2")
+    result = compare(first, second, ("dice",)).result("liver", "dice")
+    assert (result.cases, result.first_better, result.second_better) == (2, 1, 1)
+
+
+def test_correction_over_structures():
+    rng = np.random.default_rng(2)
+    first, second = [], []
+    for place in range(5):
+        base = rng.uniform(0.5, 0.9, 12)
+        first += column(f"s{place}", base + rng.normal(0.02 * place, 0.03, 12))
+        second += column(f"s{place}", base)
+    results = [item for item in compare(first, second, ("dice",)).results if item.structure != ALL_STRUCTURES]
+    by_p = sorted(results, key=lambda item: item.p_value)
+    wanted, lowest = {}, 1.0
+    for rank in range(len(by_p), 0, -1):
+        lowest = min(lowest, by_p[rank - 1].p_value * len(by_p) / rank)
+        wanted[by_p[rank - 1].structure] = lowest
+    assert {item.structure: item.p_adjusted for item in results} == pytest.approx(wanted)
+
+
+def test_summary_survives_its_file(tmp_path):
+    rows = [*column("liver", [0.9, 0.5, math.nan], group="fold_0"), score("x", "spleen", 0.3, group="fold_1")]
+    evaluation = make_evaluation("bot", "Toy", MetricSettings(measures=KEYS), rows)
+    write_json(tmp_path / "summary.json", evaluation)
+    found = read_evaluation(tmp_path / "summary.json")
+    assert found.to_json() == evaluation.to_json()
+    assert found.structure("liver").statistic("dice").mean == pytest.approx(0.7)
+    assert math.isnan(found.structure("spleen").statistic("dice").sd)
+    assert found.groups == ("fold_0", "fold_1")
+    with pytest.raises(DataError, match="'kidney' was not scored"):
+        found.structure("kidney")
+    text = summary_text(evaluation)
+    assert "liver" in text
+    assert "mean of structures" in text
+    assert "by group: fold_0" in text
+
+
+def test_comparison_survives_its_file(tmp_path):
+    first, second = models(3)
+    comparison = compare(first, second, KEYS, ("A", "B"))
+    write_json(tmp_path / "paired.json", comparison)
+    value = json.loads((tmp_path / "paired.json").read_text())
+    assert Comparison.from_json(value) == comparison
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"schema": "x"}, "no evaluation"), ({"schema_version": 2}, "schema version 2"), ({"structures": 3}, "damaged")],
+)
+def test_other_files_are_no_summary(tmp_path, change, words):
+    evaluation = make_evaluation("bot", "Toy", MetricSettings(measures=KEYS), column("liver", [0.9, 0.5]))
+    with pytest.raises(DataError, match=words):
+        Evaluation.from_json({**evaluation.to_json(), **change})
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(DataError, match="could not be read"):
+        read_evaluation(tmp_path / "broken.json")
+
+
+def test_evaluations_are_values():
+    evaluation = make_evaluation("bot", "Toy", MetricSettings(measures=KEYS), column("liver", [0.9, 0.5]))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        evaluation.model = "x"

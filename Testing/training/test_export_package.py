@@ -1,0 +1,165 @@
+"""From a finished training to a package: its description, its card, its labels, and what is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from export_helpers import Finished, describe, finish
+
+from mambaseg.errors import OutputError
+from mambaseg.models import install, load_model, read_package
+from mambaseg.models.store import Store
+from mambaseg_train.cli import main
+from mambaseg_train.errors import DataError
+from mambaseg_train.export.describe import Details
+from mambaseg_train.export.run import Exported, Order, export_package
+from mambaseg_train.predict import validation_cases
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def finished(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
+    base = tmp_path_factory.mktemp("export") / "base"
+    shutil.copytree(tiny, base)
+    describe(base / "nnUNet_raw" / "Dataset901_Tiny", licence="CC BY 4.0", citation="Nobody, 2026", recipe="made up")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("nnUNet_n_proc_DA", "0")
+        yield finish(base)
+
+
+def _export(finished: Finished, place: Path, **changes: object) -> tuple[Exported, list[str]]:
+    said: list[str] = []
+    order = Order(finished.results, place, **{"picture": False, **changes})  # type: ignore[arg-type]
+    return export_package(order, said.append), said
+
+
+def test_a_package_with_everything(finished: Finished, tmp_path: Path):
+    place = tmp_path / "blobs.mambaseg"
+    details = Details(id="blobs", version="1.2", title="Blobs", notes=("Only a test.",))
+    changes = {"summary": finished.summary, "control": finished.summary, "verify": 1, "picture": True}
+    exported, said = _export(finished, place, details=details, **changes)
+    assert any("voxels as nnU-Net labels them" in line for line in said)
+    package = read_package(place)
+    spec = package.spec
+    assert (spec.id, spec.version, spec.title) == ("blobs", "1.2", "Blobs")
+    assert (spec.family, spec.variant) == ("Dataset901_Tiny", "Residual U-Net")
+    assert (spec.licence, spec.citation, spec.orientation) == ("CC BY 4.0", "Nobody, 2026", "as_stored")
+    assert "by/4.0" in package.licence_text
+    dice = [figure for figure in spec.figures if figure.metric == "Dice"]
+    assert [figure.structure for figure in dice] == ["all structures", "left blob", "right blob"]
+    assert all(figure.control == figure.value and figure.cases == 1 for figure in dice)
+    assert spec.paired_labels == ((1, 2),)
+    training = spec.source["training"]["0"]
+    assert training["settings"]["seed"] == 12345
+    assert training["steps"] == 2
+    assert set(training["versions"]) >= {"mambaseg", "nnunetv2", "torch"}
+    (tested,) = validation_cases(finished.results, "0")
+    assert training["parts"]["validation"] == {"cases": 1, "sha256": hashlib.sha256(tested.encode()).hexdigest()}
+    for part in (
+        "control (residual_unet)",
+        "Only a test.",
+        "Nobody, 2026",
+        "12345",
+        hashlib.sha256(tested.encode()).hexdigest(),
+    ):
+        assert part in exported.card
+    assert package.card == exported.card
+    assert (package.thumbnail or b"").startswith(b"\x89PNG")
+
+
+def test_the_engine_imports_it_and_keeps_the_picture(finished: Finished, tmp_path: Path):
+    place = tmp_path / "blobs"
+    exported, _ = _export(finished, place, picture=True, details=Details(id="blobs"))
+    assert exported.pictured
+    installed = install(place, Store(tmp_path / "store"))
+    model = load_model(installed.folder)
+    model.check_loads()
+    assert read_package(installed.folder).thumbnail == read_package(place).thumbnail
+    assert model.spec.figures == ()
+    assert "Nothing was measured" in model.card
+
+
+def test_no_picture_of_data_that_may_not_be_shown(finished: Finished, tmp_path: Path):
+    base = tmp_path / "results" / finished.results.parent.name / finished.results.name
+    shutil.copytree(finished.results, base)
+    described = json.loads((base / "dataset.json").read_text())
+    described["mambaseg"]["licence"] = "CC BY-NC 4.0"
+    (base / "dataset.json").write_text(json.dumps(described))
+    said: list[str] = []
+    exported = export_package(Order(base, tmp_path / "x.mambaseg", raw=finished.raw), said.append)
+    assert not exported.pictured
+    assert any("CC BY-NC 4.0" in line for line in said)
+    assert read_package(tmp_path / "x.mambaseg").thumbnail is None
+
+
+def test_figures_of_training_cases_are_refused(finished: Finished, tmp_path: Path):
+    summary = json.loads(finished.summary.read_text())
+    summary["cases"] = [*summary["cases"], "case_00", "case_01", "case_02", "case_03", "case_04"]
+    forged = tmp_path / "summary.json"
+    forged.write_text(json.dumps(summary))
+    with pytest.raises(DataError, match="were trained on"):
+        _export(finished, tmp_path / "x.mambaseg", summary=forged)
+    assert not (tmp_path / "x.mambaseg").exists()
+
+
+def test_a_control_of_other_cases_is_refused(finished: Finished, tmp_path: Path):
+    summary = json.loads(finished.summary.read_text())
+    summary["cases"] = ["someone_else"]
+    other = tmp_path / "control.json"
+    other.write_text(json.dumps(summary))
+    with pytest.raises(DataError, match="other cases"):
+        _export(finished, tmp_path / "x.mambaseg", summary=finished.summary, control=other)
+    with pytest.raises(DataError, match="--figures"):
+        _export(finished, tmp_path / "x.mambaseg", control=other)
+
+
+def test_what_is_there_is_not_replaced_unasked(finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    place = tmp_path / "blobs.mambaseg"
+    command = ["export", str(finished.results), "-o", str(place), "--no-picture"]
+    assert main(command) == 0
+    assert capsys.readouterr().out.strip() == str(place)
+    first = place.read_bytes()
+    assert main(command) == OutputError.exit_code
+    assert "there already" in capsys.readouterr().err
+    assert place.read_bytes() == first
+    assert main([*command, "--replace", "--version", "2"]) == 0
+    assert load_model(place).spec.version == "2"
+    assert [path.name for path in tmp_path.iterdir()] == ["blobs.mambaseg"]
+
+
+def test_a_package_that_labels_otherwise_is_not_kept(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from mambaseg_train.export import verify
+
+    monkeypatch.setattr(verify.NnunetLabels, "__call__", lambda _self, images: images.read()[0].voxels > 0)
+    with pytest.raises(verify.RunError, match="does not give nnU-Net's labels"):
+        _export(finished, tmp_path / "x.mambaseg", verify=1)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("network", "configuration"),
+    [
+        ("umamba_bot", "3d_fullres"),
+        ("umamba_enc", "3d_fullres"),
+        ("lightm_unet", "3d_fullres"),
+        ("umamba_bot", "2d"),
+        ("vm_unet", "2d"),
+        ("mamba_unet", "2d"),
+    ],
+)
+def test_every_network_gives_nnunets_labels(tiny: Path, tmp_path: Path, network: str, configuration: str):
+    base = tmp_path / "base"
+    shutil.copytree(tiny, base)
+    finished = finish(base, network, configuration)
+    exported, said = _export(finished, tmp_path / "x.mambaseg", summary=finished.summary, verify=1)
+    assert exported.spec.network.name == network
+    assert any("voxels as nnU-Net labels them" in line for line in said)

@@ -1,0 +1,209 @@
+"""Real training steps on a tiny data set: repeatable, resumable, guarded against NaN."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mambaseg_train.errors import PlanError, RunError
+from mambaseg_train.nnunet import Folders
+from mambaseg_train.run.progress import EpochReport
+from mambaseg_train.run.train import Job, Trained, train
+from mambaseg_train.run.trainers import load_trainer
+
+PLANS = "mambaseg_residual_unet"
+DATASET = "Dataset901_Tiny"
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture
+def folders(tiny: Path, tmp_path: Path) -> Folders:
+    shutil.copytree(tiny, tmp_path / "base")
+    made = Folders.below(tmp_path / "base")
+    made.use()
+    return made
+
+
+def run(folders: Folders, fold: int | str = 0, epoch_done: Any = None, **overrides: Any) -> Trained:
+    small = {"epochs": 4, "iterations": 2, "validation_iterations": 1, **overrides}
+    job = Job(DATASET, PLANS, "3d_fullres", fold, device="cpu", overrides=small)
+    return train(job, folders, workers=0, say=lambda _: None, epoch_done=epoch_done)
+
+
+def weights(trained: Trained) -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = torch.load(trained.checkpoint, weights_only=False)["network_weights"]
+    return found
+
+
+def make(folders: Folders, *, own: dict[str, Any] | None = None, name: str = "nnUNetTrainerResidualUNet") -> Any:
+    place = folders.preprocessed / DATASET
+    plans = json.loads((place / f"{PLANS}.json").read_text())
+    plans["mambaseg"]["training"] = {"epochs": 2, "iterations": 1, "validation_iterations": 1, "bad_steps": 2}
+    plans["mambaseg"]["left_right_axis"] = 2
+    described = json.loads((place / "dataset.json").read_text())
+    described["mambaseg"] = own or {}
+    return load_trainer(name)(plans, "3d_fullres", 0, described, torch.device("cpu"))
+
+
+def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(folders: Folders):
+    heard: list[EpochReport] = []
+    whole = weights(run(folders, epoch_done=heard.append))
+    assert [each.epoch for each in heard] == [1, 2, 3, 4]
+    shutil.rmtree(folders.results)
+
+    def stop(report: EpochReport) -> None:
+        if report.epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(folders, epoch_done=stop)
+    assert not list(folders.results.rglob("checkpoint_final.pth"))
+    heard.clear()
+    resumed = run(folders, epoch_done=heard.append)
+    assert [each.epoch for each in heard] == [3, 4]
+    again = weights(resumed)
+    assert all(torch.equal(whole[key], again[key]) for key in whole)
+    assert not list(folders.results.rglob("*.part"))
+    # a training that is finished is left alone
+    heard.clear()
+    assert run(folders, epoch_done=heard.append).seconds == 0
+    assert not heard
+
+
+def test_another_seed_gives_other_weights(folders: Folders):
+    first = weights(run(folders, epochs=1, iterations=1))
+    shutil.rmtree(folders.results)
+    second = weights(run(folders, epochs=1, iterations=1, seed=7))
+    assert any(not torch.equal(first[key], second[key]) for key in first)
+
+
+def _batch(trainer: Any, *, value: float = 0.0) -> dict[str, Any]:
+    patch = trainer.configuration_manager.patch_size
+    scales = trainer._get_deep_supervision_scales()
+    sizes = [[round(edge * scale) for edge, scale in zip(patch, each, strict=True)] for each in scales]
+    torch.manual_seed(0)
+    return {
+        "data": torch.randn(2, 1, *patch) + value,
+        "target": [torch.randint(0, 3, (2, 1, *size), dtype=torch.int16) for size in sizes],
+        "keys": ["case_00", "case_01"],
+    }
+
+
+def test_nan_in_an_image_skips_steps_and_ends_the_training_with_a_sentence(folders: Folders):
+    trainer = make(folders)
+    trainer.initialize()
+    before = {key: value.clone() for key, value in trainer.network.state_dict().items()}
+    bad = _batch(trainer, value=float("nan"))
+    for count in (1, 2):
+        assert torch.isnan(torch.as_tensor(trainer.train_step(bad)["loss"]))
+        assert trainer.guard.skipped == count
+    good = trainer.train_step(_batch(trainer))
+    assert torch.isfinite(torch.as_tensor(good["loss"]))
+    assert trainer.guard.in_row == 0
+    assert any(not torch.equal(before[key], value) for key, value in trainer.network.state_dict().items())
+    held = {key: value.clone() for key, value in trainer.network.state_dict().items()}
+    trainer.train_step(bad)
+    trainer.train_step(bad)
+    with pytest.raises(RunError, match="3 steps in a row"):
+        trainer.train_step(bad)
+    assert all(torch.equal(held[key], value) for key, value in trainer.network.state_dict().items())
+    trainer.on_epoch_start()
+    trainer.on_train_epoch_start()
+    trainer.on_train_epoch_end([{"loss": float("nan")}, {"loss": 1.5}])
+    assert trainer.logger.get_value("train_losses", step=-1) == 1.5
+
+
+def test_an_infinite_gradient_skips_the_step(folders: Folders):
+    trainer = make(folders)
+    trainer.initialize()
+    first = next(iter(trainer.network.parameters()))
+    first.register_hook(lambda gradient: gradient * float("inf"))
+    before = first.detach().clone()
+    trainer.train_step(_batch(trainer))
+    assert trainer.guard.skipped == 1
+    assert torch.equal(before, first)
+
+
+def test_weights_that_are_no_numbers_are_never_saved(folders: Folders):
+    trainer = make(folders)
+    trainer.initialize()
+    file = Path(trainer.output_folder) / "checkpoint_latest.pth"
+    trainer.save_checkpoint(str(file))
+    kept = file.read_bytes()
+    with torch.no_grad():
+        next(iter(trainer.network.parameters())).fill_(float("nan"))
+    with pytest.raises(RunError, match="not saved"):
+        trainer.save_checkpoint(str(file))
+    assert file.read_bytes() == kept
+
+
+def test_a_class_that_was_not_annotated_changes_neither_loss_nor_metrics(folders: Folders):
+    """The same batch with label 2 marked or wiped out: all the same where label 2 was not annotated."""
+    found = []
+    for wiped in (False, True):
+        trainer = make(folders, own={"annotated": {"case_00": ["left blob"], "case_01": ["left blob"]}})
+        trainer.initialize()
+        batch = _batch(trainer)
+        if wiped:
+            for each in batch["target"]:
+                each[each == 2] = 0
+        trainer.network.eval()
+        with torch.no_grad():
+            scores = trainer.validation_step({**batch, "target": [each.clone() for each in batch["target"]]})
+        found.append((scores, trainer.train_step(batch)["loss"]))
+        assert scores["tp_hard"][1] == scores["fp_hard"][1] == scores["fn_hard"][1] == 0
+        assert scores["tp_hard"][0] + scores["fn_hard"][0] > 0
+    assert found[0][1] == found[1][1]
+    assert found[0][0]["loss"] == found[1][0]["loss"]
+    whole = make(folders)
+    whole.initialize()
+    assert whole.train_step(_batch(whole))["loss"] != found[0][1]
+
+
+def test_pairs_are_kept_apart_in_training_and_in_what_inference_may_mirror(folders: Folders):
+    from mambaseg_train.labels.mirror import PairedMirrorTransform
+
+    trainer = make(folders, own={"paired_labels": [["left blob", "right blob"]]})
+    trainer.initialize()
+    trainer.dataloader_train, trainer.dataloader_val = trainer.get_dataloaders()
+    assert trainer.inference_allowed_mirroring_axes == (0, 1)
+    transforms = trainer.dataloader_train.data_loader.transforms.transforms
+    assert [each.pairs for each in transforms if isinstance(each, PairedMirrorTransform)] == [((1, 2),)]
+    # label 1 lies at low columns in every image, and after any mirroring still does
+    for _ in range(4):
+        labels = next(trainer.dataloader_train)["target"][0].float()
+        columns = torch.arange(labels.shape[-1]).float()
+        for sample in labels:
+            if bool((sample == 1).any()) and bool((sample == 2).any()):
+                left, right = ((sample == value).sum((0, 1, 2)) for value in (1, 2))
+                assert (left * columns).sum() / left.sum() < (right * columns).sum() / right.sum()
+
+
+def test_plans_of_another_network_are_refused(folders: Folders):
+    with pytest.raises(PlanError, match="trains 'umamba_bot', but the plans 'mambaseg_residual_unet' hold"):
+        make(folders, name="nnUNetTrainerUMambaBot")
+
+
+def test_what_is_not_there_is_said(folders: Folders):
+    def job(**more: Any) -> Job:
+        return Job(**{"dataset": DATASET, "plans_name": PLANS, "configuration": "3d_fullres", "device": "cpu", **more})
+
+    quiet = {"say": lambda _: None}
+    with pytest.raises(PlanError, match="no plans 'none'"):
+        train(job(plans_name="none"), folders, **quiet)
+    with pytest.raises(PlanError, match="no configuration '3d'"):
+        train(job(configuration="3d"), folders, **quiet)
+    with pytest.raises(RunError, match="not preprocessed for '2d'"):
+        train(job(configuration="2d"), folders, **quiet)
+    with pytest.raises(RunError, match="no training setting 'speed'"):
+        train(job(overrides={"speed": 1}), folders, **quiet)
+    if not torch.cuda.is_available():
+        with pytest.raises(RunError, match="no device 'cuda' here"):
+            train(job(device="cuda"), folders, **quiet)
+        with pytest.raises(RunError, match="2 GPUs were asked for"):
+            train(job(gpus=2), folders, **quiet)

@@ -1,0 +1,185 @@
+"""The model card: what the model is, what it was trained and tested on, and the figures, in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mambaseg.models.spec import Figure, Label, ModelSpec
+from mambaseg_train.evaluation.report import Evaluation
+from mambaseg_train.export.provenance import FoldFacts, Part
+
+_SETTINGS = ("optimizer", "lr", "schedule", "weight_decay", "dice_weight", "ce_weight", "amp", "seed")
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """What a card says beside the model's description.
+
+    Attributes
+    ----------
+    data
+        One line on the data.
+    data_licence
+        Of the data.
+    folds
+        Facts of each fold's training.
+    evaluation, control
+        Evaluations behind the figures.
+    tested
+        Cases behind the figures.
+    exported_with
+        Versions at export.
+    notes
+        Sentences to add, such as what the model is not for.
+    """
+
+    data: str
+    data_licence: str
+    folds: tuple[FoldFacts, ...] = ()
+    evaluation: Evaluation | None = None
+    control: Evaluation | None = None
+    tested: Part | None = None
+    exported_with: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def make_card(spec: ModelSpec, facts: CardFacts) -> str:
+    """Write the card."""
+    parts = [
+        f"# {spec.title}",
+        spec.text,
+        "Not a medical device: not for clinical use.",
+        *facts.notes,
+        _section("What it is", _about(spec)),
+        _section("Structures", _structures(spec.labels)),
+        _section("Data", _data(spec, facts)),
+        _section("Measured", _measured(spec.figures, facts)),
+        _section("Training", _training(facts)),
+        _section("Licence and citation", _rights(spec, facts)),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _section(title: str, body: str) -> str:
+    return f"## {title}\n\n{body}"
+
+
+def _items(pairs: Sequence[tuple[str, str]]) -> str:
+    return "\n".join(f"- {name}: {value}" for name, value in pairs if value)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return " x ".join(f"{value:g}" for value in values)
+
+
+def _about(spec: ModelSpec) -> str:
+    channels = ", ".join(f"{channel.role} ({channel.modality})" for channel in spec.channels)
+    return _items(
+        [
+            ("Network", f"`{spec.network.name}`, {spec.network.spatial_dims}D"),
+            ("Input", channels),
+            ("Patch", f"{_numbers(spec.patch_size)} voxels at {_numbers(spec.spacing)} mm (the network's axis order)"),
+            ("Orientation", f"`{spec.orientation}`"),
+            ("Folds", ", ".join(spec.folds)),
+        ]
+    )
+
+
+def _structures(labels: Sequence[Label]) -> str:
+    rows = []
+    for label in labels:
+        codes = label.terminology
+        parts = [] if codes is None else [codes.type, *([codes.type_modifier] if codes.type_modifier else [])]
+        meaning = ", ".join(f"{code.meaning} ({code.scheme} {code.value})" for code in parts) or "-"
+        rows.append([str(label.value), label.name, meaning, "#{:02x}{:02x}{:02x}".format(*label.color)])
+    return _table(["value", "structure", "code", "colour"], rows)
+
+
+def _data(spec: ModelSpec, facts: CardFacts) -> str:
+    lines = [("Data", facts.data), ("Licence of the data", facts.data_licence or "not stated")]
+    lines += [("Trained on", spec.trained_on), ("Tested on", spec.tested_on or "nothing")]
+    rows = [
+        [f"fold {fold.fold}", part, str(len(cases.names)), f"`{cases.sha256}`"]
+        for fold in facts.folds
+        for part, cases in fold.parts.items()
+    ]
+    if facts.tested is not None:
+        rows.append(["all", "tested", str(len(facts.tested.names)), f"`{facts.tested.sha256}`"])
+    if not any(fold.parts for fold in facts.folds):
+        lines.append(("Split", "not recorded by the trainer"))
+    table = _table(["fold", "part", "cases", "SHA-256 of the sorted case names, one a line"], rows) if rows else ""
+    return _items(lines) + (f"\n\n{table}" if table else "")
+
+
+def _measured(figures: Sequence[Figure], facts: CardFacts) -> str:
+    if facts.evaluation is None or not figures:
+        return "Nothing was measured for this export."
+    head = ["measure", "structure", "mean", "standard deviation", "cases"]
+    if facts.control is not None:
+        head += [f"control ({facts.control.model})", "difference"]
+    rows = []
+    for figure in figures:
+        digits = 2 if figure.unit else 3
+        unit = f" {figure.unit}" if figure.unit else ""
+        spread = "-" if figure.spread is None else f"{figure.spread:.{digits}f}"
+        row = [figure.metric, figure.structure, f"{figure.value:.{digits}f}{unit}", spread, str(figure.cases)]
+        if facts.control is not None:
+            control = figure.control
+            row += (
+                ["-", "-"]
+                if control is None
+                else [f"{control:.{digits}f}{unit}", f"{figure.value - control:+.{digits}f}"]
+            )
+        rows.append(row)
+    text = _table(head, rows)
+    text += "\n\nThe standard deviation is that over cases."
+    if facts.evaluation.groups:
+        groups = ", ".join(facts.evaluation.groups)
+        text += f" The predictions were made in groups ({groups}): each case by the fold or seeds named there."
+    if facts.control is None:
+        text += " No control was measured beside it, so these figures do not say whether the Mamba layers help."
+    return text
+
+
+def _training(facts: CardFacts) -> str:
+    if not any(fold.settings for fold in facts.folds):
+        return "The trainer kept no record of its settings."
+    rows = [_fold_row(fold) for fold in facts.folds]
+    table = _table(["fold", "steps", "seed", "settings", "device"], rows)
+    trained = _versions(next((fold.versions for fold in facts.folds if fold.versions), {}))
+    return f"{table}\n\n" + _items([("Trained with", trained), ("Exported with", _versions(facts.exported_with))])
+
+
+def _fold_row(fold: FoldFacts) -> list[str]:
+    settings = ", ".join(f"{key} {_plain(fold.settings[key])}" for key in _SETTINGS[:-1] if key in fold.settings)
+    return [fold.fold, str(fold.steps), _plain(fold.settings.get("seed", "-")), settings or "-", fold.device or "-"]
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _versions(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def _rights(spec: ModelSpec, facts: CardFacts) -> str:
+    cited = spec.citation or "not stated"
+    return _items(
+        [
+            ("Licence of the weights", spec.licence),
+            ("Licence of the data", facts.data_licence or "not stated"),
+            ("Cite", cited),
+        ]
+    )

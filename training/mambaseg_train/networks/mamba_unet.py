@@ -1,0 +1,39 @@
+"""Mamba-UNet, as nnU-Net builds it from plans."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mambaseg.networks.mamba_unet import MambaUNet as _Network
+from mambaseg_train.networks.arguments import fixed_arguments
+
+_KNOWN = ("depths", "dims", "drop_path_rate")
+
+
+class MambaUNet(_Network):
+    """The engine's network with nnU-Net's constructor; keys and numbers are the engine's.
+
+    It has logits at full resolution only; with deep supervision it gives them as a list of one.
+
+    Parameters
+    ----------
+    input_channels, num_classes
+        Channels of the input and of the logits.
+    deep_supervision
+        Give a list.
+    architecture
+        The plans' ``arch_kwargs``: strides (what the network does, for nnU-Net to read) and the engine's arguments.
+    """
+
+    def __init__(
+        self, input_channels: int, num_classes: int, deep_supervision: bool = False, **architecture: Any
+    ) -> None:
+        found = fixed_arguments("mamba_unet", architecture, _KNOWN)
+        super().__init__(
+            found.spatial_dims, input_channels, num_classes, deep_supervision=deep_supervision, **found.architecture
+        )
+
+    @property
+    def decoder(self) -> MambaUNet:
+        """The part on which nnU-Net sets ``deep_supervision``: the network itself."""
+        return self

@@ -1,0 +1,196 @@
+"""Planning a data set for a network: fingerprint, then plans."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import math
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mambaseg_train import nnunet
+from mambaseg_train.errors import DataError, PlanError
+from mambaseg_train.labels.description import Description, read_description
+from mambaseg_train.networks.traits import traits
+from mambaseg_train.planning.sizes import Sizes
+from mambaseg_train.run.checked import ensure_checked
+
+DEFAULT_MEMORY = 8.0  # GiB, nnU-Net's own target
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One planned configuration: patch and spacing in the network's axis order, batch, bytes of a training step."""
+
+    name: str
+    patch: tuple[int, ...]
+    spacing: tuple[float, ...]
+    batch: int
+    stages: int
+    training_bytes: int
+
+    def sentence(self) -> str:
+        """One line for a person."""
+        patch, spacing = " x ".join(map(str, self.patch)), " x ".join(f"{value:.2f}" for value in self.spacing)
+        return (
+            f"{self.name}: patches of {patch} voxels at {spacing} mm, {self.batch} a step, {self.stages} stages, "
+            f"about {self.training_bytes / 2**30:.2f} GiB in training"
+        )
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Plans that were written."""
+
+    dataset: str
+    network: str
+    trainer: str
+    plans_name: str
+    file: Path
+    configurations: tuple[Configuration, ...]
+
+
+def plans_name_for(network: str) -> str:
+    """Name of a network's plans where a person gives none."""
+    return f"mambaseg_{network}"
+
+
+def plan(
+    dataset: str | int,
+    network: str,
+    folders: nnunet.Folders,
+    *,
+    memory_gb: float = DEFAULT_MEMORY,
+    sizes: Sizes | None = None,
+    plans_name: str | None = None,
+    spacing: Sequence[float] | None = None,
+    device: str = "cuda",
+    lowres: bool = True,
+    processes: int = 1,
+    fresh: bool = False,
+    say: Say = print,
+) -> Planned:
+    """Make nnU-Net plans in which one of our networks stands.
+
+    Parameters
+    ----------
+    dataset
+        Number or full name of a raw data set.
+    network
+        One of ours.
+    folders
+        nnU-Net's folders, in use.
+    memory_gb
+        Memory of the device to train on, in GiB.
+    sizes
+        Smaller network, patch or batch.
+    plans_name
+        ``mambaseg_<network>`` if None.
+    spacing
+        Target spacing in mm along the stored arrays' axes (slices, rows, columns).
+    device
+        ``cuda`` or ``cpu``.
+    lowres
+        Plan ``3d_lowres`` where the patch covers little of the image.
+    processes
+        Worker processes for the fingerprint.
+    fresh
+        Take the fingerprint anew though there is one.
+    say
+        Where progress lines go.
+
+    Raises
+    ------
+    DataError
+        If the data set is not there, or does not pass its checks.
+    PlanError
+        If the network is not known, does not fit into the memory, or sizes make no sense.
+    """
+    about = traits(network)
+    if device not in {"cuda", "cpu"} or not math.isfinite(memory_gb) or memory_gb <= 0:
+        raise PlanError(f"Plans are made for 'cuda' or 'cpu' and a memory above 0 GiB, not '{device}', {memory_gb}.")
+    if spacing is not None and (len(spacing) != 3 or any(not value > 0 for value in spacing)):
+        raise PlanError(f"The spacing must be three numbers above 0, in mm, not {list(spacing)}.")
+    folders.use()
+    name = nnunet.dataset_name(dataset, folders)
+    raw = folders.raw / name
+    described = read_description(raw / "dataset.json")
+    changed = ensure_checked(raw, folders.preprocessed / name, say)
+    _fingerprint(name, folders, processes, fresh or changed, say)
+    from mambaseg_train.labels.directions import left_right_axis
+    from mambaseg_train.planning.planner import MambasegPlanner
+
+    say(f"Planning {about.title} for {memory_gb:g} GiB ...")
+    with contextlib.redirect_stdout(io.StringIO()):
+        planner = MambasegPlanner(
+            name, network, memory_gb, plans_name or plans_name_for(network), sizes or Sizes(), spacing, device, lowres
+        )
+        _check_cases(described, planner.dataset)
+        axis = left_right_axis([case["images"][0] for case in planner.dataset.values()]) if described.pairs else None
+        planner.left_right_axis = axis
+        plans: dict[str, Any] = planner.plan_experiment()
+    found = tuple(_summary(key, value) for key, value in plans["configurations"].items())
+    for each in found:
+        say(f"  {each.sentence()}")
+    _say_labels(described, axis, say)
+    file = folders.preprocessed / name / f"{planner.plans_identifier}.json"
+    return Planned(name, network, about.trainer, planner.plans_identifier, file, found)
+
+
+def _check_cases(described: Description, cases: Collection[str]) -> None:
+    unknown = [case for case in described.annotated if case not in cases]
+    if unknown:
+        raise DataError(
+            f"'annotated' in the dataset.json names the case '{unknown[0]}', which is not among the training cases. "
+            "Correct its name, or else its missing classes would be taught as background."
+        )
+
+
+def _summary(name: str, plan: dict[str, Any]) -> Configuration:
+    return Configuration(
+        name,
+        tuple(int(edge) for edge in plan["patch_size"]),
+        tuple(float(value) for value in plan["spacing"]),
+        int(plan["batch_size"]),
+        len(plan["architecture"]["arch_kwargs"]["strides"]),
+        int(plan["mambaseg"]["training_bytes"]),
+    )
+
+
+def _say_labels(described: Description, axis: int | None, say: Say) -> None:
+    if described.annotated:
+        say(f"  {len(described.annotated)} cases have part of the classes annotated; the loss will respect it")
+    if described.pairs:
+        where = "no common left-right axis, so mirroring is off" if axis is None else "mirroring swaps them"
+        say(f"  left and right are told apart ({', '.join('/'.join(pair) for pair in described.pairs)}); {where}")
+
+
+def _fingerprint(name: str, folders: nnunet.Folders, processes: int, fresh: bool, say: Say) -> None:
+    file = folders.preprocessed / name / "dataset_fingerprint.json"
+    if fresh or not file.is_file():
+        say(f"Looking at the images of {name} ...")
+        from nnunetv2.experiment_planning.plan_and_preprocess_api import extract_fingerprint_dataset
+
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):
+                extract_fingerprint_dataset(
+                    nnunet.dataset_number(name), num_processes=processes, clean=True, show_progress_bar=False
+                )
+        except (RuntimeError, OSError, ValueError, AssertionError, KeyError) as error:
+            file.unlink(missing_ok=True)
+            raise DataError(
+                f"The images of {name} could not be read ({error}). Run `mambaseg-train check`, which names the file."
+            ) from error
+    measured = json.loads(file.read_text(encoding="utf-8"))["foreground_intensity_properties_per_channel"]
+    for channel, values in measured.items():
+        odd = next((key for key, value in values.items() if not math.isfinite(value)), None)
+        if odd is not None:
+            file.unlink()  # or else it would be used once the images are mended
+            raise DataError(
+                f"The {odd} of channel {channel} inside the labels of {name} is not a number, so an image holds NaN or "
+                "infinite values, or no label marks anything. Run `mambaseg-train check`, which names the file."
+            )

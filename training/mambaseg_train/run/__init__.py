@@ -1,0 +1,3 @@
+"""Preprocessing, training and resuming through nnU-Net."""
+
+from __future__ import annotations

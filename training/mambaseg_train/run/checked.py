@@ -1,0 +1,66 @@
+"""No planning and no preprocessing of images that were not checked.
+
+nnU-Net reads NIfTI through ITK, which gives zeros for the voxels that a truncated file lacks, without an error; a
+network would be taught on them. So a data set is checked once for each state of its files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from mambaseg_train.checks.dataset import check_dataset
+from mambaseg_train.files import write_text
+
+_MARK = "mambaseg_checked.json"
+
+
+def state_of(raw: Path) -> str:
+    """Digest of a raw data set's state: name, size and time of every training file, and what dataset.json says."""
+    files = sorted(path for part in ("imagesTr", "labelsTr") for path in (raw / part).glob("*"))
+    state = [(path.parent.name, path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    described = (raw / "dataset.json").read_text(encoding="utf-8")
+    return hashlib.sha256(json.dumps([state, described]).encode()).hexdigest()
+
+
+def ensure_checked(raw: Path, preprocessed: Path, say: Callable[[str], None]) -> bool:
+    """Check a raw data set unless it was checked in this very state.
+
+    Parameters
+    ----------
+    raw, preprocessed
+        The data set's own folders.
+    say
+        Where progress lines and warnings go.
+
+    Returns
+    -------
+    bool
+        Whether its files have changed since an earlier check, so that what was measured on them no longer holds.
+
+    Raises
+    ------
+    DataError
+        If something must be mended.
+    """
+    mark = preprocessed / _MARK
+    state, before = state_of(raw), _read(mark)
+    if before == state:
+        return False
+    say(f"Checking the images of {raw.name} ...")
+    report = check_dataset(raw, test=False)
+    report.raise_for_errors()
+    for finding in report.warnings:
+        say(f"  take note: {finding.sentence}")
+    preprocessed.mkdir(parents=True, exist_ok=True)
+    write_text(mark, json.dumps({"state": state}) + "\n")
+    return before is not None
+
+
+def _read(mark: Path) -> str | None:
+    try:
+        return str(json.loads(mark.read_text(encoding="utf-8"))["state"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # never checked, or not known to be
