@@ -104,7 +104,8 @@ def test_the_process_gives_what_the_engine_gives(warm: Worker, tmp_path: Path):
     assert (found.segments, found.geometry, found.is_2d) == (wanted.segments, wanted.geometry, wanted.is_2d)
     assert found.probabilities.keys() == wanted.probabilities.keys()
     for name, volume in wanted.probabilities.items():
-        np.testing.assert_array_equal(found.probabilities[name], volume)
+        # the two processes may have another number of threads, and sums another order
+        np.testing.assert_allclose(found.probabilities[name], volume, atol=1e-5)
     assert found.report["model"]["weights_sha256"] == wanted.report["model"]["weights_sha256"]
     assert found.report["input"]["sources"] == [scan.source]
     assert warm.stages(request.id) == ["load", "prepare", "network", "export", "write"]
