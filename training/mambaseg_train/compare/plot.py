@@ -41,6 +41,7 @@ def draw_comparison(path: Path, compared: Sequence[Compared], key: str, *, unit:
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.15, 1))
     for axes in (left, right):
         figures.style(axes)
+        axes.margins(x=0.08)
     right.axvline(0, color=figures.SOFT, linewidth=1.2)
     places = range(len(compared))
     for place, each in zip(places, compared, strict=True):
@@ -51,6 +52,8 @@ def draw_comparison(path: Path, compared: Sequence[Compared], key: str, *, unit:
     label = f"{item.title} ({unit})" if item.is_distance else item.title
     left.set_xlabel(label, color=figures.INK, fontsize=10)
     right.set_xlabel(f"{label}, minus {compared[0].title}", color=figures.INK, fontsize=10)
+    for axes in (left, right):
+        axes.locator_params(axis="x", nbins=5)
     figures.headline(left, f"{item.title}, mean of structures", _reading(item))
     figures.save(figure, path)
 

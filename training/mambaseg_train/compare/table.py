@@ -103,6 +103,8 @@ def _statistic(key: str, found: Statistic | None) -> list[str]:
 def _difference(key: str, result: PairedResult | None) -> str:
     if result is None:
         return "-"
+    if math.isnan(result.low):
+        return f"{_number(key, result.difference, sign=True)} (one case: no interval)"
     spread = f"{_number(key, result.low, sign=True)} to {_number(key, result.high, sign=True)}"
     p_value = "-" if math.isnan(result.p_value) else f"{result.p_value:.2g}"
     return f"{_number(key, result.difference, sign=True)} ({spread}; {p_value})"
@@ -118,7 +120,7 @@ def _number(key: str, value: float, *, sign: bool = False) -> str:
 
 def _notes(design: Design, control: str) -> str:
     directions = ", ".join(
-        f"{measure(key).title} {'higher' if measure(key).higher_is_better else 'lower'} is better"
+        f"{measure(key).title}: {'higher' if measure(key).higher_is_better else 'lower'} is better"
         for key in design.measures
     )
     return (
