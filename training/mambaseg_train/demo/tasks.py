@@ -86,8 +86,8 @@ TASKS: Mapping[str, Task] = {
             "mamba_unet",
             "2d",
             # pixels of 4 x 4: then one patch shows the whole picture, and the heart is found by where it lies
-            {"--features": "24", "--blocks": "1", "--batch": "8", "--max-patch": "64", "--spacing": "999 4 4"},
-            {"--epochs": "10", "--iterations": "50", "--validation-iterations": "2", "--lr": "0.002", **_SHORT},
+            {"--features": "24", "--blocks": "1", "--batch": "4", "--max-patch": "64", "--spacing": "999 4 4"},
+            {"--epochs": "10", "--iterations": "100", "--validation-iterations": "2", "--lr": "0.002", **_SHORT},
         ),
         Task(
             "phantom",
