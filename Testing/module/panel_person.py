@@ -56,10 +56,6 @@ class Person:
         button.click()
         self.app.process_events()
 
-    def use_cpu(self) -> None:
-        self.ui.advancedSection.collapsed = False
-        self.app.process_events()
-
     def wait_idle(self, seconds: float = PATIENCE) -> None:
         """Wait until the button says Segment again."""
         self.app.wait(lambda: self.ui.segmentButton.text == "Segment", seconds, "the run's end")

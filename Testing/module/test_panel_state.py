@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from UMambaSegmentLib.panel.progress_text import duration, view_progress
+from UMambaSegmentLib.panel.progress_text import view_progress
 from UMambaSegmentLib.panel.state import ChannelChoice, PanelState, segment_button
 
 READY = PanelState(channels=(ChannelChoice("CT", "vtkMRMLScalarVolumeNode1", "Chest"),), model="Lungs")
@@ -82,10 +82,11 @@ def test_progress_grows_over_the_stages() -> None:
 
 def test_progress_says_tiles_and_time_left() -> None:
     view = view_progress({"stage": "network", "done": 12, "total": 96, "seconds_left": 83.6})
-    assert view.text == "Network: tile 12 of 96, about 84 s left"
+    assert view.text == "Network: tile 12 of 96, about 1 min 24 s left"
     assert view.percent == 20
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(0.2, "0 s"), (89, "89 s"), (125, "2 min 5 s"), (4000, "1 h 6 min")])
-def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+def test_a_download_says_how_much_of_how_much() -> None:
+    view = view_progress({"stage": "download", "done": 3_100_000, "total": 8_000_000})
+    assert view.text == "Downloading: 3.1 of 8.0 MB"
+    assert view.percent == 39

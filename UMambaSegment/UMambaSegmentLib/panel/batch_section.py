@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from UMambaSegmentLib.i18n import _
+from UMambaSegmentLib.models.sizes import seconds_text
 from UMambaSegmentLib.panel.context import PanelContext
-from UMambaSegmentLib.panel.progress_text import duration, view_progress
+from UMambaSegmentLib.panel.progress_text import view_progress
 from UMambaSegmentLib.panel.tables import fill_table, set_row
 from UMambaSegmentLib.runs.service import FolderListener
 
@@ -149,6 +150,6 @@ def _outcome_row(outcome: Mapping[str, Any]) -> list[str]:
     return [
         str(outcome.get("case", "")),
         _STATUS.get(status, status),
-        duration(seconds) if status != "skipped" else "",
+        seconds_text(seconds) if status != "skipped" else "",
         str(outcome.get("message") or ""),
     ]

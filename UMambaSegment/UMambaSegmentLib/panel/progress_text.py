@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from UMambaSegmentLib.i18n import _
+from UMambaSegmentLib.models.sizes import of_bytes_text, seconds_text
 
 # Share of the bar that each stage gets: the network takes most of a run's time on every device.
 _SPANS = {"load": (0, 5), "prepare": (5, 10), "network": (10, 90), "export": (90, 98), "write": (98, 99)}
@@ -20,17 +21,6 @@ class ProgressView:
     text: str
 
 
-def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
-    whole = max(0, round(seconds))
-    if whole < 90:
-        return _("{seconds} s").format(seconds=whole)
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return _("{minutes} min {seconds} s").format(minutes=minutes, seconds=rest)
-    return _("{hours} h {minutes} min").format(hours=minutes // 60, minutes=minutes % 60)
-
-
 def view_progress(event: Mapping[str, Any]) -> ProgressView:
     """Turn one progress event of the engine into what the panel shows."""
     stage = str(event.get("stage", ""))
@@ -40,7 +30,7 @@ def view_progress(event: Mapping[str, Any]) -> ProgressView:
     left = event.get("seconds_left")
     parts = [_stage_text(stage, int(done), int(total))]
     if isinstance(left, (int, float)):
-        parts.append(_("about {time} left").format(time=duration(left)))
+        parts.append(_("about {time} left").format(time=seconds_text(left)))
     return ProgressView(round(low + (high - low) * share), ", ".join(parts))
 
 
@@ -48,7 +38,7 @@ def _stage_text(stage: str, done: int, total: int) -> str:
     if stage == "network" and total:
         return _("Network: tile {done} of {total}").format(done=done, total=total)
     if stage == "download" and total:
-        return _("Downloading: {done:.0f} of {total:.0f} MB").format(done=done / 1e6, total=total / 1e6)
+        return _("Downloading: {done_of_total}").format(done_of_total=of_bytes_text(done, total))
     texts = {
         "load": _("Loading the engine and the model"),
         "prepare": _("Preparing the image"),
