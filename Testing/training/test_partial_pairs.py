@@ -52,6 +52,8 @@ def test_which_axes_are_mirrored(
     found = choose_mirroring(tuple(range(dims)), described(), stored, transpose, dims)
     assert (found.training, found.inference, found.swap_axis) == expected
     assert bool(found.reason) == (stored is None)
+    # half a turn and a flip of the other axis would exchange left and right without exchanging their labels
+    assert found.upright == (found.swap_axis is not None)
 
 
 def test_without_pairs_nothing_changes():
@@ -80,8 +82,9 @@ def test_the_left_right_axis_comes_from_the_headers(tmp_path: Path):
     axial = _write(tmp_path / "axial.nii.gz", (1, 0, 0, 0, 1, 0, 0, 0, 1))
     mirrored = _write(tmp_path / "mirrored.nii.gz", (-1, 0, 0, 0, -1, 0, 0, 0, 1))
     tilted = _write(tmp_path / "tilted.nii.gz", (0.98, 0.199, 0, -0.199, 0.98, 0, 0, 0, 1))
-    sagittal = _write(tmp_path / "sagittal.nii.gz", (0, 0, 1, 1, 0, 0, 0, -1, 0))
-    assert left_right_axis([axial, mirrored, tilted]) == 2
+    sagittal = _write(tmp_path / "sagittal.nii.gz", (0, 0, 1, 1, 0, 0, 0, 1, 0))
+    assert left_right_axis([axial, tilted]) == left_right_axis([mirrored]) == 2
+    assert left_right_axis([axial, mirrored]) is None  # some lie upside down
     assert left_right_axis([sagittal]) == 0
     assert left_right_axis([axial, sagittal]) is None
     picture = tmp_path / "flat.png"
@@ -90,6 +93,15 @@ def test_the_left_right_axis_comes_from_the_headers(tmp_path: Path):
     (tmp_path / "broken.nii.gz").write_bytes(b"nothing")
     with pytest.raises(DataError, match="header of"):
         left_right_axis([str(tmp_path / "broken.nii.gz")])
+
+
+def test_images_stored_as_in_a_mirror_are_refused(tmp_path: Path):
+    """nnU-Net ignores directions: left in one of these is right in the other."""
+    plain = _write(tmp_path / "plain.nii.gz", (1, 0, 0, 0, 1, 0, 0, 0, 1))
+    other = _write(tmp_path / "other.nii.gz", (-1, 0, 0, 0, 1, 0, 0, 0, 1))
+    with pytest.raises(DataError, match=r"plain\.nii\.gz' and .*other\.nii\.gz' are stored as mirror images"):
+        left_right_axis([plain, other, plain])
+    assert left_right_axis([other]) == 2
 
 
 def test_pairs_that_make_no_sense_are_refused():

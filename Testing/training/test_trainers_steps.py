@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from mambaseg_train.errors import PlanError, RunError
 from mambaseg_train.nnunet import Folders
+from mambaseg_train.planning.api import plan
+from mambaseg_train.planning.sizes import Sizes
 from mambaseg_train.run.progress import EpochReport
 from mambaseg_train.run.train import Job, Trained, train
 from mambaseg_train.run.trainers import load_trainer
@@ -182,6 +186,61 @@ def test_pairs_are_kept_apart_in_training_and_in_what_inference_may_mirror(folde
             if bool((sample == 1).any()) and bool((sample == 2).any()):
                 left, right = ((sample == value).sum((0, 1, 2)) for value in (1, 2))
                 assert (left * columns).sum() / left.sum() < (right * columns).sum() / right.sum()
+
+
+def test_in_two_dimensions_paired_pictures_stay_upright(folders: Folders):
+    """Half a turn and a flip of the rows exchange left and right, and no label is swapped by that."""
+    planned = plan(901, "residual_unet", folders, memory_gb=1, sizes=Sizes(features=8, blocks=1), say=lambda _: None)
+    plans = {**json.loads(planned.file.read_text()), "continue_training": False}
+    described = json.loads((folders.preprocessed / DATASET / "dataset.json").read_text())
+
+    def rotation(axis: int | None, pairs: list[list[str]]) -> tuple[float, ...]:
+        plans["mambaseg"]["left_right_axis"] = axis
+        own = {**described, "mambaseg": {"paired_labels": pairs}}
+        trainer = load_trainer("nnUNetTrainerResidualUNet")(plans, "2d", 0, own, torch.device("cpu"))
+        turned, _, _, _ = trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+        if axis is None and pairs:
+            assert trainer.inference_allowed_mirroring_axes is None  # nnU-Net asks for the largest of none
+        return tuple(math.degrees(angle) for angle in turned)
+
+    pairs = [["left blob", "right blob"]]
+    assert rotation(2, []) == pytest.approx((-180, 180))
+    assert rotation(2, pairs) == pytest.approx((-30, 30))
+    assert rotation(0, pairs) == pytest.approx((-180, 180))  # slices from left to right
+    assert rotation(None, pairs) == pytest.approx((-180, 180))  # nothing is mirrored
+
+
+def test_an_epoch_with_nothing_to_score_keeps_the_dice_before(folders: Folders):
+    trainer = make(folders)
+    trainer.initialize()
+    something = {"loss": 1.0, "tp_hard": np.array([3, 1]), "fp_hard": np.array([1, 1]), "fn_hard": np.array([0, 0])}
+    nothing = {"loss": 1.0, **{name: np.zeros(2, int) for name in ("tp_hard", "fp_hard", "fn_hard")}}
+    trainer.on_validation_epoch_end([something])
+    first = trainer.logger.get_value("ema_fg_dice", step=-1)
+    trainer.current_epoch = 1
+    trainer.on_validation_epoch_end([nothing])
+    assert trainer.logger.get_value("ema_fg_dice", step=-1) == first
+    assert trainer.logger.get_value("mean_fg_dice", step=-1) == first
+    trainer.current_epoch = 2
+    trainer.on_validation_epoch_end([something])
+    assert trainer.logger.get_value("ema_fg_dice", step=-1) == pytest.approx(first)
+
+
+def test_a_scaled_gradient_that_overflows_skips_the_step_and_halves_the_scale(folders: Folders):
+    """What mixed precision does on a GPU, with torch's scaler for the CPU."""
+    trainer = make(folders)
+    trainer.initialize()
+    trainer.grad_scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    first = next(iter(trainer.network.parameters()))
+    before = first.detach().clone()
+    handle = first.register_hook(lambda gradient: gradient * float("inf"))
+    trainer.train_step(_batch(trainer))
+    assert (trainer.guard.skipped, trainer.grad_scaler.get_scale()) == (1, 512.0)
+    assert torch.equal(before, first)
+    handle.remove()
+    trainer.train_step(_batch(trainer))
+    assert trainer.guard.in_row == 0
+    assert not torch.equal(before, first)
 
 
 def test_plans_of_another_network_are_refused(folders: Folders):

@@ -61,6 +61,9 @@ class MirrorChoice:
         Axes to mirror in training, and when averaging mirrored copies later (there labels are not swapped).
     swap_axis
         Axis along which partners are swapped in training, or None.
+    upright
+        Whether rotations must stay well below half a turn: turned upside down and then mirrored along the other axis, a
+        picture is upright again with left and right exchanged, and no label was swapped.
     reason
         Why something is off, as a sentence; empty where nothing is.
     """
@@ -69,6 +72,7 @@ class MirrorChoice:
     inference: tuple[int, ...]
     swap_axis: int | None = None
     reason: str = ""
+    upright: bool = False
 
 
 def choose_mirroring(
@@ -93,7 +97,8 @@ def choose_mirroring(
     if not description.pairs:
         return MirrorChoice(every, every)
     if stored_axis is None:
-        return MirrorChoice((), (), None, "Left and right lie on no axis that all images share, so mirroring is off.")
+        why = "The images do not all lie alike in their files, so mirroring, which would mix up left and right, is off."
+        return MirrorChoice((), (), None, why)
     axis = list(transpose).index(stored_axis) - (3 - dims)
     if axis not in every:
         return MirrorChoice(every, every)  # slices from left to right: mirroring within them leaves the side alone
@@ -104,5 +109,5 @@ def choose_mirroring(
             f"In case '{case}' only one of left and right was annotated, which a swap of labels would belie, so "
             f"mirroring along axis {axis} is off."
         )
-        return MirrorChoice(rest, rest, None, why)
-    return MirrorChoice(every, rest, axis)
+        return MirrorChoice(rest, rest, None, why, upright=True)
+    return MirrorChoice(every, rest, axis, upright=True)

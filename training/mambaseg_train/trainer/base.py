@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import warnings
 from pathlib import Path
 from time import time
 from typing import Any, ClassVar
@@ -28,6 +29,7 @@ from mambaseg_train.trainer.settings import Settings, override
 
 _SAVE_EVERY = 50  # epochs, as nnU-Net has it
 _SAVES = 20  # checkpoints over a whole training, at least: a short one must be able to go on too
+_UPRIGHT = math.radians(30)  # what nnU-Net takes in 3D
 _TWO_OUTPUTS = 3  # stages below which a single output would get nnU-Net's weight for the coarsest, which is 0
 
 
@@ -132,7 +134,7 @@ class MambasegTrainer(nnUNetTrainer):  # type: ignore[misc]  # nnU-Net has no ty
     # Left and right ------------------------------------------------------------------------------------------------
 
     def configure_rotation_dummyDA_mirroring_and_inital_patch_size(self) -> tuple[Any, Any, Any, tuple[int, ...]]:  # noqa: N802
-        """nnU-Net's choice, with mirroring that keeps left and right."""
+        """nnU-Net's choice, with mirroring and rotation that keep left and right."""
         rotation, dummy, initial, axes = super().configure_rotation_dummyDA_mirroring_and_inital_patch_size()
         plans = self.plans_manager.plans
         stored = (plans.get("mambaseg") or {}).get("left_right_axis")
@@ -140,7 +142,10 @@ class MambasegTrainer(nnUNetTrainer):  # type: ignore[misc]  # nnU-Net has no ty
         self._mirroring = choose_mirroring(axes, self.description, stored, plans["transpose_forward"], dims)
         if self._mirroring.reason:
             self.print_to_log_file(self._mirroring.reason)
-        self.inference_allowed_mirroring_axes = self._mirroring.inference
+        # None where there are none: nnU-Net's predictor asks for the largest of them
+        self.inference_allowed_mirroring_axes = self._mirroring.inference or None
+        if self._mirroring.upright:
+            rotation = tuple(max(-_UPRIGHT, min(_UPRIGHT, float(angle))) for angle in rotation)
         return rotation, dummy, initial, self._mirroring.training
 
     def get_training_transforms(self, *args: Any, **kwargs: Any) -> Any:
@@ -230,6 +235,28 @@ class MambasegTrainer(nnUNetTrainer):  # type: ignore[misc]  # nnU-Net has no ty
         finally:
             self.partial.end()
         return found
+
+    def on_validation_epoch_end(self, val_outputs: list[dict[str, Any]]) -> None:
+        """Log as nnU-Net does; an epoch whose patches showed nothing to score keeps the Dice of the one before.
+
+        nnU-Net's running mean would be NaN from there on, and no checkpoint would ever be the best again.
+        """
+        counted = sum(float(each[name].sum()) for each in val_outputs for name in ("tp_hard", "fp_hard", "fn_hard"))
+        if self.is_ddp:
+            total = torch.tensor(counted, device=self.device)
+            torch.distributed.all_reduce(total)
+            counted = float(total)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "(Mean of empty slice|invalid value encountered)", RuntimeWarning)
+            super().on_validation_epoch_end(val_outputs)
+        if not counted:
+            self._keep_dice()
+
+    def _keep_dice(self) -> None:
+        logged = self.logger.local_logger.my_fantastic_logging
+        for key in ("mean_fg_dice", "ema_fg_dice"):
+            earlier = [value for value in logged[key][:-1] if math.isfinite(value)]
+            logged[key][-1] = earlier[-1] if earlier else 0.0
 
     def on_epoch_end(self) -> None:
         """Tell how the epoch went."""
