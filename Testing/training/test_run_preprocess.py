@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +161,48 @@ def test_the_fingerprint_is_taken_anew_where_images_changed(folders: Folders, mo
     os.utime(image, (1, 1))
     plan(901, "residual_unet", folders, **more)
     assert taken == [False, True]
+
+
+def test_preprocessing_does_not_use_up_what_planning_must_know(folders: Folders, monkeypatch: pytest.MonkeyPatch):
+    """Images change, are preprocessed, and only then planned for: the fingerprint is still of the old ones."""
+    taken = []
+    monkeypatch.setattr(api, "_fingerprint", lambda _name, _folders, _processes, fresh, _say: taken.append(fresh))
+    more = {"memory_gb": 1, "sizes": Sizes(features=8, blocks=1), "device": "cpu", "say": lambda _: None}
+    plan(901, "residual_unet", folders, **more)
+    os.utime(folders.raw / DATASET / "imagesTr" / "case_00_0000.nii.gz", (1, 1))
+    monkeypatch.setattr(module, "_run", lambda *_: 5)
+    run(folders)
+    plan(901, "residual_unet", folders, **more)
+    assert taken == [False, True]
+
+
+_LIMITED = """
+import resource, sys
+from mambaseg_train.cli import main
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+    sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no limit on the size of a process's files")
+def test_a_real_disk_that_takes_no_more_is_said_to_be_full(folders: Folders, tmp_path: Path):
+    """The library that writes says of it only that it failed; a limit on file sizes stands in for the full disk."""
+    script = tmp_path / "limited.py"
+    script.write_text(_LIMITED)
+    paths = [str(Path(__file__).resolve().parents[2] / part) for part in ("UMambaSegment", "training")]
+    words = ["preprocess", "901", "--plans", PLANS, "-c", "3d_fullres", "--folder", str(tmp_path / "base"), "--fresh"]
+    done = subprocess.run(
+        [sys.executable, str(script), *words],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == RunError.exit_code, done.stderr
+    assert "is full or nearly so (File too large)" in done.stderr
+    assert not data_of(folders).exists()
 
 
 def test_data_sets_are_found_by_number_or_name(folders: Folders):

@@ -42,3 +42,8 @@ def test_without_declared_folds_nnunet_makes_its_own(tmp_path: Path, own: object
 def test_half_a_fold_is_refused(tmp_path: Path, fold: object):
     with pytest.raises(DataError, match="Fold 0"):
         place_split(_raw(tmp_path, {"split": {"folds": [fold]}}), tmp_path)
+
+
+def test_a_case_that_is_trained_on_cannot_validate(tmp_path: Path):
+    with pytest.raises(DataError, match="trains on 'b' and validates with it"):
+        place_split(_raw(tmp_path, {"split": {"folds": [{"train": ["a", "b"], "val": ["b", "c"]}]}}), tmp_path)

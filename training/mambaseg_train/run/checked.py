@@ -15,6 +15,7 @@ from mambaseg_train.checks.dataset import check_dataset
 from mambaseg_train.files import write_text
 
 _MARK = "mambaseg_checked.json"
+_MEASURED = "mambaseg_fingerprint.json"  # of which state nnU-Net's dataset_fingerprint.json is
 
 
 def state_of(raw: Path) -> str:
@@ -57,6 +58,17 @@ def ensure_checked(raw: Path, preprocessed: Path, say: Callable[[str], None]) ->
     preprocessed.mkdir(parents=True, exist_ok=True)
     write_text(mark, json.dumps({"state": state}) + "\n")
     return before is not None
+
+
+def fingerprint_fits(raw: Path, preprocessed: Path) -> bool:
+    """Whether nnU-Net's fingerprint is of the images as they are now; one of unknown origin is taken to be."""
+    measured = _read(preprocessed / _MEASURED)
+    return measured is None or measured == state_of(raw)
+
+
+def mark_fingerprint(raw: Path, preprocessed: Path) -> None:
+    """Note that nnU-Net's fingerprint is of the images as they are now."""
+    write_text(preprocessed / _MEASURED, json.dumps({"state": state_of(raw)}) + "\n")
 
 
 def _read(mark: Path) -> str | None:

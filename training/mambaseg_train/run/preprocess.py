@@ -7,6 +7,7 @@ import errno
 import hashlib
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,6 +32,7 @@ _DEPENDS_ON = (
 )
 _BYTES_PER_VOXEL = 4 + 2  # float32 image and int16 labels, before compression
 _SPARE = 64 * 2**20
+_PROBE = 2**20
 
 
 def read_plans(folders: nnunet.Folders, dataset: str, plans_name: str) -> dict[str, Any]:
@@ -122,9 +124,9 @@ def preprocess(
     for wanted in configurations or tuple(plans["configurations"]):
         chosen = configuration(plans, wanted)
         folder = folders.preprocessed / name / chosen["data_identifier"]
-        mark = folder.with_name(f"{folder.name}.done.json")
+        mark = _mark_of(folder)
         digest = _digest(plans, chosen, folders.raw / name)
-        if not fresh and folder.is_dir() and _marked(mark) == digest:
+        if not fresh and is_preprocessed(plans, chosen, folders, name):
             say(f"{wanted}: preprocessed already ({folder.name})")
         else:
             say(f"{wanted}: preprocessing into {folder.name} ...")
@@ -137,6 +139,23 @@ def preprocess(
         done.append(folder)
     place_split(folders.raw / name, folders.preprocessed / name, say)
     return tuple(done)
+
+
+def is_preprocessed(plans: dict[str, Any], chosen: dict[str, Any], folders: nnunet.Folders, dataset: str) -> bool:
+    """Whether a configuration's data are there, whole, and made by these plans from the images as they are now.
+
+    Where the raw data set is no longer there, what was made of it is taken as it is.
+    """
+    folder = folders.preprocessed / dataset / chosen["data_identifier"]
+    made_from = _marked(_mark_of(folder))
+    if not folder.is_dir() or made_from is None:
+        return False
+    raw = folders.raw / dataset
+    return not (raw / "dataset.json").is_file() or made_from == _digest(plans, chosen, raw)
+
+
+def _mark_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.done.json")
 
 
 def _digest(plans: dict[str, Any], chosen: dict[str, Any], raw: Path) -> str:
@@ -187,11 +206,36 @@ def _run(name: str, wanted: str, plans_name: str, folder: Path, processes: int) 
             worker.run(nnunet.dataset_number(name), wanted, plans_name, num_processes=processes)
         return _read_back(folder)
     except BaseException as error:
+        full = _is_full(folder.parent)  # before anything is removed
         shutil.rmtree(folder, ignore_errors=True)
-        told = _told(error, folder.parent, name)
+        if folder.exists():
+            raise RunError(
+                f"Preprocessing failed ({type(error).__name__}: {error}), and '{folder}' could not be removed. Remove "
+                "it by hand, then preprocess again."
+            ) from error
+        told = _told(error, folder.parent, name, full)
         if told is None:
             raise
         raise told from error
+
+
+def _is_full(place: Path) -> str:
+    """Why nothing more can be written to a folder; empty if something can.
+
+    The library that writes preprocessed data says of a full disk only that it failed; so it is tried.
+    """
+    free = shutil.disk_usage(place).free
+    if free < _SPARE:
+        return f"{free / 1e6:.0f} MB are free"
+    probe = place / f".{os.getpid()}.probe"
+    try:
+        probe.write_bytes(os.urandom(_PROBE))
+    except OSError as error:
+        return error.strerror or "nothing can be written"
+    finally:
+        with contextlib.suppress(OSError):  # it may be what is not allowed here
+            probe.unlink(missing_ok=True)
+    return ""
 
 
 def _read_back(folder: Path) -> int:
@@ -209,15 +253,14 @@ def _read_back(folder: Path) -> int:
     return len(found.identifiers)
 
 
-def _told(error: BaseException, place: Path, dataset: str) -> Exception | None:
+def _told(error: BaseException, place: Path, dataset: str, full: str) -> Exception | None:
     """A sentence for a failure that has one."""
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         return _full(place, error.strerror or "no space left")
     if not isinstance(error, Exception):
         return None
-    free = shutil.disk_usage(place).free
-    if free < _SPARE:
-        return _full(place, f"{free / 1e6:.0f} MB are free")
+    if full:
+        return _full(place, full)
     if isinstance(error, RuntimeError) and "background" in str(error):
         return RunError(
             "A worker of nnU-Net's preprocessing ended without a word; usually the system stopped it because memory "

@@ -51,4 +51,11 @@ def _fold(raw: Path, number: int, fold: Any) -> dict[str, list[str]]:
             f"Fold {number} of the split in '{raw / 'dataset.json'}' must have two lists of cases, 'train' and 'val', "
             "with at least one case each. Correct it, or convert the data set again."
         )
-    return {"train": [str(case) for case in parts[0]], "val": [str(case) for case in parts[1]]}
+    train, val = ([str(case) for case in part] for part in parts)
+    both = sorted(set(train) & set(val))
+    if both:
+        raise DataError(
+            f"Fold {number} of the split in '{raw / 'dataset.json'}' trains on '{both[0]}' and validates with it, so "
+            "its figures would mean nothing. Take it out of one of the two lists."
+        )
+    return {"train": train, "val": val}

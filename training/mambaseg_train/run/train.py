@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
@@ -16,14 +17,13 @@ from typing import Any
 from mambaseg_train import nnunet
 from mambaseg_train.errors import PlanError, RunError
 from mambaseg_train.networks.traits import network_of_class, traits
-from mambaseg_train.run.preprocess import configuration, read_plans
+from mambaseg_train.run.earlier import FINAL, check_goes_on, check_plans, checkpoint_in, set_aside
+from mambaseg_train.run.preprocess import configuration, is_preprocessed, read_plans
 from mambaseg_train.run.progress import EpochReport, listening
 from mambaseg_train.run.trainers import load_trainer
-from mambaseg_train.trainer.settings import to_environment
+from mambaseg_train.trainer.settings import Settings, override, to_environment
 
 Say = Callable[[str], None]
-FINAL = "checkpoint_final.pth"
-_CHECKPOINTS = (FINAL, "checkpoint_latest.pth", "checkpoint_best.pth")
 
 
 @dataclass(frozen=True)
@@ -104,9 +104,10 @@ def train(
     folders
         nnU-Net's folders, in use.
     resume
-        Go on from the last checkpoint where there is one; otherwise start anew.
+        Go on from the last checkpoint where there is one. Otherwise an earlier training is set aside, under another
+        name, and a new one begun.
     validate
-        Let nnU-Net predict the fold's validation cases in the end.
+        Let nnU-Net predict the fold's validation cases in the end; done for a finished training too.
     workers
         Processes for augmentation; 0 repeats exactly. None leaves nnU-Net's choice.
     quiet
@@ -121,7 +122,8 @@ def train(
     PlanError
         If plans or configuration are not there, or belong to another trainer.
     RunError
-        If data are not preprocessed, the device is not there, or training failed.
+        If data are not preprocessed by these plans, the device is not there, an earlier training is another one than
+        asked for, memory or disk did not suffice, or training failed.
     """
     folders.use()
     name = nnunet.dataset_name(job.dataset, folders)
@@ -130,19 +132,32 @@ def train(
     chosen = configuration(plans, wanted)
     network = network_of_class(chosen["architecture"]["network_class_name"])
     trainer = job.trainer or traits(network).trainer
-    if not (folders.preprocessed / name / chosen["data_identifier"]).is_dir():
+    if not is_preprocessed(plans, chosen, folders, name):
         raise RunError(
-            f"The data of {name} are not preprocessed for '{wanted}'. Run `mambaseg-train preprocess` first."
+            f"The data of {name} are not preprocessed for '{wanted}', or were from other images, labels or plans than "
+            "there are now. Run `mambaseg-train preprocess` first."
         )
     device = _device(job.device, job.gpus)
     folder = folders.results / name / f"{trainer}__{job.plans_name}__{wanted}"
     fold = folder / f"fold_{job.fold}"
-    before = next((file for file in _CHECKPOINTS if (fold / file).is_file()), None) if resume else None
-    if before == FINAL:
+    with _environment(to_environment(job.overrides), workers):
+        settings = _settings(trainer, plans)
+    if job.gpus > 1:
+        _check_gpus(job.gpus, (settings.batch if settings is not None else 0) or int(chosen["batch_size"]))
+    before = checkpoint_in(fold) if resume else None
+    if not resume and (aside := set_aside(fold)) is not None:
+        say(f"The earlier training is now in '{aside}'")
+    check_plans(folder, plans, wanted)
+    if before is not None and settings is not None:
+        for setting, change in check_goes_on(fold, settings).items():
+            say(f"  take note: {setting} was {change}")
+    finished = before == FINAL
+    if finished and not (validate and not (fold / "validation" / "summary.json").is_file()):
         say(f"{traits(network).title}, {wanted}, fold {job.fold}: trained already")
         return Trained(folder, fold / FINAL, network, wanted, 0.0, 0)
+    doing = "Validating" if finished else "Continuing" if before else "Training"
     say(
-        f"{'Continuing' if before else 'Training'} {traits(network).title} ({wanted}, fold {job.fold}) on {device}: "
+        f"{doing} {traits(network).title} ({wanted}, fold {job.fold}) on {device}: "
         f"patches of {' x '.join(map(str, chosen['patch_size']))} ..."
     )
     reports: list[EpochReport] = []
@@ -156,8 +171,8 @@ def train(
                 epoch_done(report)
 
     began = time.monotonic()
-    with _environment(to_environment(job.overrides), workers), listening(hear), _hushed(quiet):
-        _run(name, wanted, job, folders, trainer, device, continue_training=before is not None, validate=validate)
+    with _environment(to_environment(job.overrides), workers), listening(hear), _hushed(quiet), _told(fold):
+        _run(name, wanted, job, folders, trainer, device, before=before, validate=validate)
     return Trained(
         folder, fold / FINAL, network, wanted, time.monotonic() - began, reports[-1].skipped if reports else 0
     )
@@ -187,6 +202,62 @@ def _device(wanted: str, gpus: int) -> str:
         count = torch.cuda.device_count() if there["cuda"] else 0
         raise RunError(f"{gpus} GPUs were asked for on '{wanted}', but {count} are there. Ask for fewer.")
     return wanted
+
+
+def _settings(trainer: str, plans: Mapping[str, Any]) -> Settings | None:
+    """Settings that would be in force; None for a trainer that is not ours."""
+    paper = getattr(load_trainer(trainer), "paper", None)
+    return override(paper, plans) if isinstance(paper, Settings) else None
+
+
+def _check_gpus(gpus: int, batch: int) -> None:
+    import torch
+
+    if batch < gpus:
+        raise RunError(
+            f"A batch of {batch} cannot be shared among {gpus} GPUs, each of which needs a sample. Ask for fewer GPUs, "
+            "or for a larger --batch."
+        )
+    if not torch.distributed.is_nccl_available():
+        raise RunError(
+            "This PyTorch has no NCCL, by which several GPUs train together (there is none for Windows). Train on one "
+            "GPU, or under Linux."
+        )
+
+
+@contextlib.contextmanager
+def _told(fold: Path) -> Iterator[None]:
+    """Say in a sentence what a person can mend."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise RunError(
+            f"The device's memory did not suffice for a training step ({error}). Plan again with a smaller --memory or "
+            "--batch, or end what else uses the device; a training that had begun goes on from its last checkpoint "
+            "if only the device is freed."
+        ) from error
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+            raise
+        raise RunError(
+            f"The disk of '{fold}' is full ({error.strerror}); the last whole checkpoint is kept. Free some space and "
+            "run the same command again."
+        ) from error
+
+
+@contextlib.contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """Let what this process and its children print on stdout go to stderr."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 @contextlib.contextmanager
@@ -224,17 +295,19 @@ def _run(
     trainer: str,
     device: str,
     *,
-    continue_training: bool,
+    before: str | None,
     validate: bool,
 ) -> None:
     import torch
     from nnunetv2.run import run_training as nnunet_run
 
     fold = job.fold if job.fold == "all" else int(job.fold)
-    if job.gpus > 1:
-        nnunet_run.run_training(
-            name, wanted, fold, trainer, job.plans_name, num_gpus=job.gpus, continue_training=continue_training
-        )
+    finished, continue_training = before == FINAL, before is not None and before != FINAL
+    if job.gpus > 1 and not finished:
+        with _stdout_to_stderr():  # its processes print, and our stdout is the results folder
+            nnunet_run.run_training(
+                name, wanted, fold, trainer, job.plans_name, num_gpus=job.gpus, continue_training=continue_training
+            )
         return
     plans = read_plans(folders, name, job.plans_name)
     described = json.loads((folders.preprocessed / name / "dataset.json").read_text(encoding="utf-8"))
@@ -245,9 +318,10 @@ def _run(
         dataset_json=described,
         device=torch.device(device),
     )
-    nnunet_run.maybe_load_checkpoint(built, continue_training, False)
+    nnunet_run.maybe_load_checkpoint(built, continue_training, finished)
     if device == "cuda":
         torch.backends.cudnn.benchmark = True
-    built.run_training()
+    if not finished:
+        built.run_training()
     if validate:
         built.perform_actual_validation()

@@ -54,8 +54,13 @@ class TrainingRecord:
             Whether an earlier training is continued, whose epochs are kept.
         """
         before = read_record(self.file.parent) if going_on and self.file.is_file() else {}
+        earlier = list(before.get("earlier_settings", []))
+        if before.get("settings") not in (None, asdict(settings)):
+            ended = max((int(each["epoch"]) for each in before.get("epochs", [])), default=0)
+            earlier.append({"until_epoch": ended, "settings": before["settings"]})
         self._values = {
             "settings": asdict(settings),
+            "earlier_settings": earlier,
             "cases": {part: sorted(names) for part, names in cases.items()},
             "versions": _versions(),
             "device": _device_name(device),
