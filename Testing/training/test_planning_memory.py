@@ -73,6 +73,20 @@ def test_it_is_the_networks_own_memory_not_the_plain_unets():
     assert control < bottleneck < encoder
 
 
+def test_the_states_of_a_scans_block_are_reckoned_with_on_a_device():
+    """The backward pass of the scan has them all at once, however small the network."""
+    found = draw(
+        "umamba_enc", Topology((64, 64, 64), ((3,) * 3,) * 3, ((1,) * 3, (2,) * 3, (2,) * 3)), Sizes(features=8)
+    )
+    more = {"in_channels": 1, "num_classes": 2, "device": "cuda"}
+    mamba = training_memory("umamba_enc", found.arguments, found.patch, **more)
+    assert mamba.fixed > 17 * 2**22 * 4  # 16384 chunks of 16 tokens, and each chunk's start
+    plain = draw(
+        "residual_unet", Topology((64, 64, 64), ((3,) * 3,) * 3, ((1,) * 3, (2,) * 3, (2,) * 3)), Sizes(features=8)
+    )
+    assert training_memory("residual_unet", plain.arguments, plain.patch, **more).fixed < 5e7
+
+
 def test_mixed_precision_halves_what_is_not_a_mamba_layer():
     found = draw("umamba_enc", Topology((64, 64), ((3, 3),) * 3, ((1, 1), (2, 2), (2, 2))), Sizes(features=8))
 

@@ -153,3 +153,44 @@ def test_a_misnamed_case_in_the_annotations_is_refused(folders: Folders):
     file.write_text(json.dumps(described))
     with pytest.raises(DataError, match="case_99"):
         _plan(folders, "umamba_bot", 6)
+
+
+def test_a_recipes_settings_stand_in_the_plans_and_reach_the_trainer(folders: Folders):
+    """The whole of what a source gives, for the control too; what a person asks for besides still counts."""
+    from mambaseg_train.recipes import load_recipe
+    from mambaseg_train.trainer.settings import Settings, override
+
+    recipe = load_recipe("mamba_unet_acdc_2d")
+    for network in ("mamba_unet", "residual_unet"):
+        said: list[str] = []
+        planned = plan(
+            902, network, folders, memory_gb=40, sizes=Sizes(features=8, blocks=1), recipe=recipe, say=said.append
+        )
+        plans = json.loads(planned.file.read_text())
+        assert list(plans["configurations"]) == ["2d"]  # the experiment's, and no other
+        found = plans["configurations"]["2d"]
+        settings = override(Settings(), plans)
+        for name, value in recipe.known_training.items():
+            assert value == (found["batch_size"] if name == "batch" else getattr(settings, name)), name
+        # the paper resizes whole slices: the median image's have that size at this spacing
+        assert [round(160 / spacing) for spacing in found["spacing"]] == [224, 224]
+        assert max(found["patch_size"]) <= 224
+        assert any("the paper resizes each picture to 224 x 224" in line for line in said)
+    own = plan(
+        902, "mamba_unet", folders, memory_gb=40, sizes=Sizes(features=8, blocks=1, batch=3), recipe=recipe, say=list
+    )
+    assert json.loads(own.file.read_text())["configurations"]["2d"]["batch_size"] == 3
+    with pytest.raises(PlanError, match="'mamba_unet_acdc_2d' does not train 'umamba_bot'"):
+        plan(902, "umamba_bot", folders, recipe=recipe, say=list)
+
+
+def test_without_mixed_precision_more_memory_is_reckoned_with(folders: Folders):
+    sizes = Sizes(features=8, blocks=1, max_patch=32, batch=2)
+    mixed, full = (
+        plan(902, "umamba_enc", folders, sizes=sizes, plans_name=name, lowres=False, amp=amp, say=lambda _: None)
+        for name, amp in (("mixed", None), ("full", False))
+    )
+    half, whole = (json.loads(each.file.read_text()) for each in (mixed, full))
+    assert whole["mambaseg"]["training"] == {"amp": False}
+    samples = [each["configurations"]["3d_fullres"]["mambaseg"]["bytes_per_sample"] for each in (half, whole)]
+    assert samples[1] > 1.15 * samples[0]

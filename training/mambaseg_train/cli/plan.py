@@ -10,6 +10,7 @@ from mambaseg_train.networks.traits import NETWORKS
 @click.command("plan")
 @click.argument("dataset")
 @click.option("--network", "-n", type=click.Choice(list(NETWORKS)), required=True, help="Which network to plan.")
+@click.option("--recipe", help="Take over the training settings of this recipe (its id or file), batch included.")
 @click.option("--folder", type=click.Path(file_okay=False), help="Where nnUNet_raw and its like lie, or are made.")
 @click.option("--memory", type=float, default=8.0, show_default=True, help="Memory of the device to train on, in GiB.")
 @click.option("--device", type=click.Choice(["cuda", "cpu"]), default="cuda", show_default=True)
@@ -22,11 +23,13 @@ from mambaseg_train.networks.traits import NETWORKS
 @click.option("--batch", type=int, help="Samples a step, instead of what the memory allows.")
 @click.option("--lowres/--no-lowres", default=True, help="Plan 3d_lowres where patches cover little of the images.")
 @click.option("--processes", type=click.IntRange(1), default=1, show_default=True, help="Worker processes.")
+@click.option("--amp/--no-amp", default=None, help="Mixed precision on CUDA, instead of the paper's choice.")
 @click.option("--fresh", is_flag=True, help="Look at the images again.")
 def command(
     *,
     dataset: str,
     network: str,
+    recipe: str | None,
     folder: str | None,
     memory: float,
     device: str,
@@ -39,6 +42,7 @@ def command(
     batch: int | None,
     lowres: bool,
     processes: int,
+    amp: bool | None,
     fresh: bool,
 ) -> None:
     """Choose patch, depth and batch of a network from the data and the memory.
@@ -49,6 +53,7 @@ def command(
     from mambaseg_train.nnunet import choose_folders
     from mambaseg_train.planning.api import plan
     from mambaseg_train.planning.sizes import Sizes
+    from mambaseg_train.recipes import load_recipe
 
     planned = plan(
         dataset,
@@ -62,6 +67,8 @@ def command(
         lowres=lowres,
         processes=processes,
         fresh=fresh,
+        amp=amp,
+        recipe=None if recipe is None else load_recipe(recipe),
         say=say,
     )
     click.echo(str(planned.file))

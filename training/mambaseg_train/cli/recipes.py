@@ -44,6 +44,29 @@ def _show(recipe: Recipe) -> None:
     click.echo(f"Split: {recipe.split.source}")
     for source in recipe.sources:
         click.echo(f"Source: {source}")
+    click.echo("Commands:")
+    for line in _commands(recipe):
+        click.echo(f"  mambaseg-train {line}")
+
+
+def _commands(recipe: Recipe) -> list[str]:
+    """What to type for this experiment with its first network; ``work`` and the data's folder are a person's own."""
+    number, network = recipe.data.number, recipe.networks[0]
+    which = f"{number} --plans mambaseg_{network} -c {recipe.configuration} --folder work"
+    raw = f"work/nnUNet_raw/Dataset{number:03d}_{recipe.data.folder}"
+    numbered = recipe.split.validation != "all"
+    fold = " --fold 0" if numbered else ""
+    part = "Tr" if numbered else "Ts"
+    truth = f"{'instances' if recipe.metrics.get('truth') == 'ids' else 'labels'}{part}"
+    cases = " --cases work/predictions/cases.json" if numbered else ""
+    return [
+        f"convert {recipe.id} FOLDER_OF_THE_DATA --folder work",
+        f"plan {number} -n {network} --recipe {recipe.id} --folder work",
+        f"preprocess {which}",
+        f"train {which}{fold or ' --fold all'}",
+        f"predict RESULTS_FOLDER{fold} --dataset {raw} -o work/predictions",
+        f"evaluate work/predictions {raw}/{truth}{cases} --dataset {raw} --metrics {recipe.id} -o work/evaluation",
+    ]
 
 
 def _more(recipe: Recipe) -> str:

@@ -7,16 +7,19 @@ import io
 import json
 import math
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mambaseg_train import nnunet
 from mambaseg_train.errors import DataError, PlanError
 from mambaseg_train.labels.description import Description, read_description
 from mambaseg_train.networks.traits import traits
 from mambaseg_train.planning.sizes import Sizes
-from mambaseg_train.run.checked import ensure_checked
+from mambaseg_train.recipes.model import Recipe
+from mambaseg_train.run.checked import ensure_checked, fingerprint_fits, mark_fingerprint
 
 DEFAULT_MEMORY = 8.0  # GiB, nnU-Net's own target
 Say = Callable[[str], None]
@@ -72,6 +75,8 @@ def plan(
     lowres: bool = True,
     processes: int = 1,
     fresh: bool = False,
+    recipe: Recipe | None = None,
+    amp: bool | None = None,
     say: Say = print,
 ) -> Planned:
     """Make nnU-Net plans in which one of our networks stands.
@@ -100,6 +105,11 @@ def plan(
         Worker processes for the fingerprint.
     fresh
         Take the fingerprint anew though there is one.
+    recipe
+        An experiment whose training settings the plans take over (`train` uses them unless told otherwise), planned in
+        its own dimensions only.
+    amp
+        Plan for, and train with, mixed precision or without; None leaves the paper's choice.
     say
         Where progress lines go.
 
@@ -108,9 +118,16 @@ def plan(
     DataError
         If the data set is not there, or does not pass its checks.
     PlanError
-        If the network is not known, does not fit into the memory, or sizes make no sense.
+        If the network is not known, does not fit into the memory, is not in the recipe, or sizes make no sense.
     """
     about = traits(network)
+    chosen = sizes or Sizes()
+    training = {} if recipe is None else _training_of(recipe, network, say)
+    if amp is not None:
+        training["amp"] = amp
+    batch = training.pop("batch", None)
+    if batch is not None and chosen.batch is None:
+        chosen = replace(chosen, batch=batch)
     if device not in {"cuda", "cpu"} or not math.isfinite(memory_gb) or memory_gb <= 0:
         raise PlanError(f"Plans are made for 'cuda' or 'cpu' and a memory above 0 GiB, not '{device}', {memory_gb}.")
     if spacing is not None and (len(spacing) != 3 or any(not value > 0 for value in spacing)):
@@ -120,15 +137,33 @@ def plan(
     raw = folders.raw / name
     described = read_description(raw / "dataset.json")
     changed = ensure_checked(raw, folders.preprocessed / name, say)
-    _fingerprint(name, folders, processes, fresh or changed, say)
+    place = folders.preprocessed / name
+    _fingerprint(name, folders, processes, fresh or changed or not fingerprint_fits(raw, place), say)
+    mark_fingerprint(raw, place)
+    size = None if recipe is None else _whole_pictures(recipe)
+    if size is not None and spacing is None:
+        spacing = _spacing_for(size, json.loads((place / "dataset_fingerprint.json").read_text(encoding="utf-8")))
+        chosen = chosen if chosen.max_patch is not None else replace(chosen, max_patch=max(size))
+        wanted = " x ".join(map(str, size))
+        say(f"  take note: the paper resizes each picture to {wanted}; here all are brought to one spacing, at")
+        say("  which the median one has that size. Its augmentation and start weights are not used")
     from mambaseg_train.labels.directions import left_right_axis
     from mambaseg_train.planning.planner import MambasegPlanner
 
     say(f"Planning {about.title} for {memory_gb:g} GiB ...")
     with contextlib.redirect_stdout(io.StringIO()):
         planner = MambasegPlanner(
-            name, network, memory_gb, plans_name or plans_name_for(network), sizes or Sizes(), spacing, device, lowres
+            name,
+            network,
+            memory_gb,
+            plans_name or plans_name_for(network),
+            chosen,
+            spacing,
+            device,
+            lowres,
+            None if recipe is None else int(recipe.dimension[0]),
         )
+        planner.training, planner.recipe = training, "" if recipe is None else recipe.id
         _check_cases(described, planner.dataset)
         axis = left_right_axis([case["images"][0] for case in planner.dataset.values()]) if described.pairs else None
         planner.left_right_axis = axis
@@ -137,8 +172,38 @@ def plan(
     for each in found:
         say(f"  {each.sentence()}")
     _say_labels(described, axis, say)
-    file = folders.preprocessed / name / f"{planner.plans_identifier}.json"
+    file = place / f"{planner.plans_identifier}.json"
     return Planned(name, network, about.trainer, planner.plans_identifier, file, found)
+
+
+def _training_of(recipe: Recipe, network: str, say: Say) -> dict[str, Any]:
+    """Training settings of a recipe; what of it no plan can hold is said."""
+    if network not in recipe.trainers:
+        raise PlanError(
+            f"The recipe '{recipe.id}' does not train '{network}'. Choose one of its networks "
+            f"({', '.join(recipe.trainers)}), or leave --recipe out."
+        )
+    training = recipe.known_training
+    stated = ", ".join(f"{name} {value}" for name, value in training.items()) or "none, so the trainer's own"
+    say(f"Settings of the recipe '{recipe.id}': {stated}")
+    return training
+
+
+def _whole_pictures(recipe: Recipe) -> tuple[int, int] | None:
+    """Rows and columns to which an experiment resizes whole pictures; None where it takes patches."""
+    size = recipe.published.get("size")
+    if size is None or recipe.published.get("size_means") == "patch":
+        return None
+    rows, columns = size
+    return int(rows), int(columns)
+
+
+def _spacing_for(size: Sequence[int], fingerprint: dict[str, Any]) -> tuple[float, ...]:
+    """The spacing in mm at which the median image's slices have that many rows and columns; slices stay apart."""
+    spacings = np.array(fingerprint["spacings"], float)
+    extents = np.array(fingerprint["shapes_after_crop"], float) * spacings
+    apart = float(np.median(spacings[:, 0]))
+    return (apart, *(float(np.median(extents[:, axis + 1])) / edge for axis, edge in enumerate(size)))
 
 
 def _check_cases(described: Description, cases: Collection[str]) -> None:
@@ -165,7 +230,7 @@ def _say_labels(described: Description, axis: int | None, say: Say) -> None:
     if described.annotated:
         say(f"  {len(described.annotated)} cases have part of the classes annotated; the loss will respect it")
     if described.pairs:
-        where = "no common left-right axis, so mirroring is off" if axis is None else "mirroring swaps them"
+        where = "images lie differently in their files, so mirroring is off" if axis is None else "mirroring swaps them"
         say(f"  left and right are told apart ({', '.join('/'.join(pair) for pair in described.pairs)}); {where}")
 
 

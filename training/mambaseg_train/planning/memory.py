@@ -42,7 +42,8 @@ class TrainingMemory:
     sample
         Everything that grows with the batch, for one sample: ``saved``, the loss and the gradients being made.
     fixed
-        Weights, their gradients, the optimiser's numbers and, in mixed precision, the half-precision copies.
+        Weights, their gradients, the optimiser's numbers, in mixed precision the half-precision copies, and the states
+        of one block of a scan, whose size is bounded whatever the batch.
     """
 
     saved: int
@@ -64,6 +65,7 @@ class _Saved:
         self.full_precision = 0  # depth of layers that run with autocast off
         self.bytes = 0.0
         self.largest = 0.0
+        self.workspace = 0.0
 
     def pack(self, tensor: Tensor) -> Tensor:
         key = _identity(tensor)
@@ -95,6 +97,8 @@ def _scan_keeps(saved: _Saved, device: str) -> Any:
         saved.add((4 if gated else 2) * u.numel() * _FLOAT)
         plan = plan_blocks(batch * A.numel(), length, device, with_gradient=True)
         saved.add(math.ceil(length / plan.block) * batch * dim * A.shape[1] * _FLOAT)
+        # the backward pass has all states of a block at once
+        saved.workspace = max(saved.workspace, (plan.tokens + 1) * batch * A.numel() * plan.chunks * _FLOAT)
 
     return count
 
@@ -129,6 +133,7 @@ def training_memory(
     in_channels: int,
     num_classes: int,
     device: str = "cuda",
+    amp: bool | None = None,
 ) -> TrainingMemory:
     """Work out the memory of a training step with the trainer's own settings.
 
@@ -143,15 +148,18 @@ def training_memory(
     in_channels, num_classes
         Channels of input and logits.
     device
-        ``cuda`` (mixed precision where the network's authors use it) or ``cpu`` (float32).
+        ``cuda`` or ``cpu`` (always float32).
+    amp
+        Whether mixed precision is used on CUDA; None is what the network's authors do.
     """
     described = json.dumps(architecture, sort_keys=True)
-    return _memory(network, described, tuple(int(edge) for edge in patch), in_channels, num_classes, device)
+    half = device == "cuda" and (traits(network).half_precision if amp is None else amp)
+    return _memory(network, described, tuple(int(edge) for edge in patch), in_channels, num_classes, device, half)
 
 
 @lru_cache(maxsize=512)
 def _memory(
-    name: str, architecture: str, patch: tuple[int, ...], in_channels: int, num_classes: int, device: str
+    name: str, architecture: str, patch: tuple[int, ...], in_channels: int, num_classes: int, device: str, half: bool
 ) -> TrainingMemory:
     about = traits(name)
     with torch.device("meta"):
@@ -164,11 +172,10 @@ def _memory(
             **json.loads(architecture),
         ).train()
         image = torch.empty(1, in_channels, *patch)
-    half = about.half_precision and device == "cuda"
     saved = _Saved(network, half=half)
     with _watched(network, saved, device):
         network(image)
     loss = _LOSS_COPIES * _FLOAT * num_classes * math.prod(patch) * (_PYRAMID if about.deep_supervision else 1)
     weights = networks.counting.count_parameters(network) * _FLOAT
-    fixed = weights * (2 + about.optimizer_slots + (_HALF if half else 0))
+    fixed = weights * (2 + about.optimizer_slots + (_HALF if half else 0)) + saved.workspace
     return TrainingMemory(round(saved.bytes), round(saved.bytes + loss + _LARGEST_COPIES * saved.largest), round(fixed))

@@ -23,6 +23,7 @@ from mambaseg_train.networks.traits import traits
 from mambaseg_train.planning.architecture import Drawn, Topology, draw
 from mambaseg_train.planning.memory import TrainingMemory, training_memory
 from mambaseg_train.planning.sizes import Sizes
+from mambaseg_train.trainer.settings import TRAINING_KEY
 
 _GIBI = 2**30
 _USABLE = 0.9  # the rest is lost between blocks of different sizes
@@ -53,6 +54,8 @@ class MambasegPlanner(ExperimentPlanner):  # type: ignore[misc]  # nnU-Net has n
         ``cuda`` or ``cpu``: where it will be trained.
     lowres
         Whether to plan ``3d_lowres`` too where the patch covers little of the image.
+    dims
+        Plan only configurations of so many dimensions (2 or 3); None: of all in which the network exists.
     """
 
     def __init__(
@@ -65,6 +68,7 @@ class MambasegPlanner(ExperimentPlanner):  # type: ignore[misc]  # nnU-Net has n
         spacing: Sequence[float] | None = None,
         device: str = "cuda",
         lowres: bool = True,
+        dims: int | None = None,
     ) -> None:
         super().__init__(
             dataset,
@@ -74,6 +78,7 @@ class MambasegPlanner(ExperimentPlanner):  # type: ignore[misc]  # nnU-Net has n
         )
         self.network = network
         self.traits = traits(network)
+        self.dims = self.traits.dims if dims is None else (dims,)
         self.sizes = sizes
         self.device = device
         usable = _USABLE * memory_gb * _GIBI - _DEVICE_ITSELF[device]
@@ -83,11 +88,14 @@ class MambasegPlanner(ExperimentPlanner):  # type: ignore[misc]  # nnU-Net has n
         self.UNet_reference_val_2d = self.UNet_reference_val_3d = self.usable = usable
         self.UNet_reference_val_corresp_GB = memory_gb
         self.UNet_reference_val_corresp_bs_2d = self.UNet_reference_val_corresp_bs_3d = 1
-        if not lowres or sizes.max_patch is not None or 3 not in self.traits.dims:
+        if not lowres or sizes.max_patch is not None or 3 not in self.dims:
             self.lowres_creation_threshold = 0
         self._channels = len(self.dataset_json.get("channel_names", self.dataset_json.get("modality", {})))
         self._shortest: tuple[float, ...] = ()
-        self.left_right_axis: int | None = None  # of the stored arrays; told by who calls
+        # told by who calls
+        self.left_right_axis: int | None = None  # of the stored arrays
+        self.training: dict[str, Any] = {}  # settings that `trainer.settings` takes from the plans
+        self.recipe = ""
 
     @property
     def heads(self) -> int:
@@ -112,6 +120,7 @@ class MambasegPlanner(ExperimentPlanner):  # type: ignore[misc]  # nnU-Net has n
             in_channels=self._channels,
             num_classes=self.heads,
             device=self.device,
+            amp=self.training.get("amp"),
         )
 
     def static_estimate_VRAM_usage(  # noqa: N802  (nnU-Net's name)
@@ -136,7 +145,7 @@ class MambasegPlanner(ExperimentPlanner):  # type: ignore[misc]  # nnU-Net has n
     ) -> dict[str, Any]:
         """nnU-Net's plan for one configuration, with our network, its patch and the batch that fits."""
         median = [float(edge) for edge in median_shape]
-        if len(spacing) not in self.traits.dims:  # plan_experiment asks for 3D on 3D data; save_plans drops it
+        if len(spacing) not in self.dims:  # plan_experiment asks for all; save_plans drops it
             return {"patch_size": [round(edge) for edge in median], "spacing": np.array(spacing)}
         most = self.sizes.max_patch or float("inf")
         shape = [min(edge, most) for edge in median]
@@ -181,7 +190,7 @@ class MambasegPlanner(ExperimentPlanner):  # type: ignore[misc]  # nnU-Net has n
         configurations.pop("3d_cascade_fullres", None)
         for name in list(configurations):
             configurations[name].pop("next_stage", None)
-            if (2 if name == "2d" else 3) not in self.traits.dims:
+            if (2 if name == "2d" else 3) not in self.dims:
                 del configurations[name]
         plans["mambaseg"] = {
             "network": self.network,
@@ -189,6 +198,8 @@ class MambasegPlanner(ExperimentPlanner):  # type: ignore[misc]  # nnU-Net has n
             "device": self.device,
             "sizes": self.sizes.to_json(),
             "left_right_axis": self.left_right_axis,
+            "recipe": self.recipe,
+            TRAINING_KEY: self.training,
         }
         recursive_fix_for_json_export(plans)
         folder = Path(str(nnUNet_preprocessed)) / self.dataset_name
