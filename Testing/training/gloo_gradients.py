@@ -72,7 +72,46 @@ def gradients(name: str, rank: int, world: int) -> dict[str, Tensor]:
     mine = [each[share] for each in targets]
     partial.begin(CASES[share], mine)
     loss(running(image[share]), mine if len(mine) > 1 else mine[0]).backward()
+    # without a gradient in every weight DDP would wait for ever, or leave one unaveraged
+    assert all(value.grad is not None for value in network.parameters())
     return {key: value.grad.clone() for key, value in network.named_parameters() if value.grad is not None}
+
+
+class OneNetwork(nn.Module):
+    """A single weight, for a trainer's step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weight
+
+
+def steps(rank: int) -> dict[str, Any]:
+    """Two steps of our trainer's own ``train_step``; in the first, only process 1 sees a loss that is not finite."""
+    from types import SimpleNamespace
+
+    from mambaseg_train.labels.description import describe
+    from mambaseg_train.labels.partial import PartialLabels
+    from mambaseg_train.trainer.base import MambasegTrainer
+    from mambaseg_train.trainer.guard import StepGuard
+
+    trainer: Any = MambasegTrainer.__new__(MambasegTrainer)
+    trainer.device, trainer.grad_scaler = torch.device("cpu"), None
+    trainer.network = nn.parallel.DistributedDataParallel(OneNetwork())
+    trainer.loss = lambda output, target: (output - target).square().mean()
+    trainer.optimizer = torch.optim.SGD(trainer.network.parameters(), lr=0.1)
+    trainer.settings = SimpleNamespace(amp=False, clip=12.0)
+    trainer.guard = StepGuard(2)
+    trainer.partial = PartialLabels(describe({"labels": {"background": 0, "a": 1}}))
+    weights = []
+    for bad in (True, False):
+        value = float("nan") if bad and rank == 1 else 1.0 + rank
+        batch = {"data": torch.full((2,), value), "target": torch.zeros(2), "keys": ["x", "y"]}
+        trainer.train_step(batch)
+        weights.append(float(trainer.network.module.weight))
+    return {"weights": weights, "skipped": trainer.guard.skipped}
 
 
 def work(rank: int, world: int, names: str, folder: str) -> None:
@@ -81,4 +120,5 @@ def work(rank: int, world: int, names: str, folder: str) -> None:
     torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=world)
     for name in json.loads(names):
         torch.save(gradients(name, rank, world), Path(folder) / f"{name}_{rank}.pt")
+    (Path(folder) / f"steps_{rank}.json").write_text(json.dumps(steps(rank)))
     torch.distributed.destroy_process_group()

@@ -15,6 +15,7 @@ import SimpleITK as sitk
 import torch
 from stock_nnunet import mend_torchvision
 
+from mambaseg_train.cli import main
 from mambaseg_train.networks.traits import NETWORKS, traits
 from mambaseg_train.nnunet import Folders
 from mambaseg_train.planning.api import plan
@@ -96,6 +97,21 @@ def _train_resume_predict(folders: Folders, network: str, scratch: Path, trainer
     return results
 
 
+def _export(results: Path, folders: Folders, scratch: Path) -> None:
+    """What nnU-Net's own command trained becomes a package that the engine loads and that gives nnU-Net's labels."""
+    import mambaseg
+
+    package = scratch / "stock.mambaseg"
+    raw = str(folders.raw / DATASET)
+    command = ["export", str(results), "-o", str(package), "--raw", raw, "--verify", "1", "--no-picture"]
+    assert main(command) == 0
+    model = mambaseg.load_model(package)
+    model.check_loads()
+    training = model.spec.source["training"]["0"]
+    assert training["steps"] == 4  # two before the resume and two after
+    assert training["parts"]["validation"]["cases"] == 1
+
+
 def _check_engine(results: Path, network: str, folders: Folders, scratch: Path) -> None:
     """The checkpoint's tensors are the engine's, key for key; its labels are nnU-Net's."""
     from mambaseg import networks as engine
@@ -122,6 +138,7 @@ def _check_engine(results: Path, network: str, folders: Folders, scratch: Path) 
 def test_umamba_bot_by_nnunets_own_commands(folders: Folders, tmp_path: Path):
     results = _train_resume_predict(folders, "umamba_bot", tmp_path)
     _check_engine(results, "umamba_bot", folders, tmp_path)
+    _export(results, folders, tmp_path)
 
 
 @pytest.mark.slow
@@ -129,6 +146,7 @@ def test_umamba_bot_by_nnunets_own_commands(folders: Folders, tmp_path: Path):
 def test_each_network_by_nnunets_own_commands(folders: Folders, tmp_path: Path, network: str):
     results = _train_resume_predict(folders, network, tmp_path)
     _check_engine(results, network, folders, tmp_path)
+    _export(results, folders, tmp_path)
 
 
 @pytest.mark.slow

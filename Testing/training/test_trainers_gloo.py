@@ -9,7 +9,9 @@ import gloo_gradients
 import pytest
 import torch
 
-NAMES = ("umamba_bot", "vm_unet")
+from mambaseg_train.networks.traits import NETWORKS
+
+NAMES = tuple(NETWORKS)
 
 
 @pytest.mark.slow
@@ -24,3 +26,10 @@ def test_averaged_gradients_of_two_processes_are_those_of_one(tmp_path: Path):
         for key, gradient in single.items():
             torch.testing.assert_close(both[0][key], both[1][key], rtol=0, atol=0)
             torch.testing.assert_close(both[0][key], gradient, rtol=1e-3, atol=1e-6)
+    # a step that one process must skip is skipped by both, and the next one taken by both
+    first, second = (json.loads((tmp_path / f"steps_{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second
+    assert first["skipped"] == 1
+    assert first["weights"][0] == 1.0
+    # the mean over processes of d/dw (w x)^2 = 2 w x^2 is 5; the rate is 0.1
+    assert first["weights"][1] == pytest.approx(0.5)
