@@ -10,6 +10,8 @@ import numpy as np
 import SimpleITK as sitk
 
 SHAPE = (4, 6, 5)
+# Layouts of which the publisher numbers all cases: a few of them are converted only if that is asked for.
+NUMBERED = ("flare22", "lits", "btcv", "synapse_npz", "acdc", "endovis2017")
 
 
 def volume(path: Path, voxels: Any, spacing=(1.0, 1.5, 2.0), origin=(3.0, 4.0, 5.0)) -> Path:
@@ -95,12 +97,15 @@ def btcv(top: Path) -> Path:
     return top
 
 
-def synapse_npz(top: Path) -> Path:
+def synapse_npz(top: Path, left: int = 3, right: int = 4) -> Path:
+    """Slices as published: their first axis runs between left and right, and the kidneys lie along it."""
     (top / "train_npz").mkdir(parents=True)
     for case in (5, 6):
         for number in range(3):
             image = np.full((6, 5), number / 10, np.float32)
+            image[0] = 1
             seg = np.full((6, 5), number, np.float32)
+            seg[0, 2], seg[5, 2] = right, left
             np.savez(top / f"train_npz/case{case:04d}_slice{number:03d}.npz", image=image, label=seg)
     return top
 
@@ -149,7 +154,7 @@ def msd(top: Path, channels: int = 1) -> Path:
 
 
 def endovis2017(top: Path) -> Path:
-    """Frames of 1920 x 1080 as published, two a video."""
+    """Frames of 1920 x 1080 as published, two a video; masks number shaft, wrist and claspers 10, 20 and 30."""
     frame = np.zeros((1080, 1920, 3), np.uint8)
     frame[28:1052, 320:1600] = 77
     for video, folders in (
@@ -163,7 +168,11 @@ def endovis2017(top: Path) -> Path:
             sitk.WriteImage(sitk.GetImageFromArray(frame, isVector=True), str(place / "left_frames" / name))
             for folder, row in folders.items():
                 rows, columns = slice(row, row + 50), slice(400, 500)
-                mask(place / "ground_truth" / folder / name, rows, columns, (1080, 1920), value=40)
+                file = mask(place / "ground_truth" / folder / name, rows, columns, (1080, 1920), value=10)
+                parts = sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
+                parts[row + 20 : row + 35, columns] = 20
+                parts[row + 35 : row + 50, columns] = 30
+                sitk.WriteImage(sitk.GetImageFromArray(parts), str(file))
     place = top / "instrument_1_testing/instrument_dataset_1/left_frames"
     place.mkdir(parents=True)
     sitk.WriteImage(sitk.GetImageFromArray(frame, isVector=True), str(place / "frame225.png"))
@@ -181,6 +190,9 @@ def neurips_cellseg(top: Path) -> Path:
     picture(folder / "images/cell_00003.bmp", shape=(12, 12))
     for number in (1, 2, 3):
         instances(folder / f"labels/cell_{number:05d}_label.tiff")
+    # The tuning part numbers its files from 1 again.
+    picture(top / "Tuning/images/cell_00001.png", shape=(12, 12), seed=9)
+    instances(top / "Tuning/labels/cell_00001_label.tiff")
     return top
 
 
@@ -211,6 +223,7 @@ def isic(top: Path) -> Path:
         ("ISIC-2017_Training_Data", "ISIC-2017_Training_Part1_GroundTruth", (0, 1, 2)),
         ("ISIC-2017_Validation_Data", "ISIC-2017_Validation_Part1_GroundTruth", (13,)),
         ("ISIC2018_Task1-2_Training_Input", "ISIC2018_Task1_Training_GroundTruth", (0, 1, 3)),
+        ("ISIC2018_Task1-2_Validation_Input", "ISIC2018_Task1_Validation_GroundTruth", (12,)),
     )
     for images, masks, numbers in parts:
         for number in numbers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +22,8 @@ PARAMETERS = {
     "synapse_npz": {"test": "leave"},
     "endovis2017": {"test": "convert"},
 }
+for _name in layouts.NUMBERED:
+    PARAMETERS[_name] = {**PARAMETERS.get(_name, {}), "partial": "yes"}
 EXPECTED = {  # training cases, test cases, channels, file ending, highest label
     "flare22": (3, 0, 1, ".nii.gz", 13),
     "amos22": (3, 0, 1, ".nii.gz", 13),
@@ -68,7 +71,7 @@ def test_a_published_layout_becomes_a_data_set_that_passes_the_checks(name: str,
     assert len(described["mambaseg"]["split"]["test"]) == test
     assert [entry["value"] for entry in described["mambaseg"]["structures"]] == list(range(1, highest + 1))
     report = check_dataset(folder)
-    # The made-up Synapse slices show two organs only.
+    # The made-up Synapse slices show four organs only.
     kinds = {finding.kind for finding in report.errors} - ({"class_nowhere"} if name == "synapse_npz" else set())
     if name == "endovis2017":
         kinds -= {"class_nowhere"}
@@ -123,9 +126,70 @@ def test_endovis_masks_are_painted_by_type_inside_the_organisers_crop(tmp_path: 
     assert label[100 - 28, 400 - 320] == 2
     assert label[300 - 28, 400 - 320] == 1
     assert label[500 - 28, 400 - 320] == 7
+    # Shaft, wrist and claspers of an instrument are all of it: 50 rows of 100 columns each
+    assert [int((label == value).sum()) for value in (1, 2, 7)] == [5000, 5000, 5000]
     assert (array(folder / "imagesTr/video_1_frame000_0000.png") == 77).all()
     assert array(folder / "labelsTr/video_7_frame001.png")[300 - 28, 400 - 320] == 4
     assert array(folder / "labelsTs/video_1_frame225.png")[200 - 28, 400 - 320] == 6
+
+
+def test_test_videos_without_labels_are_named(tmp_path: Path) -> None:
+    source = layouts.endovis2017(tmp_path / "source")
+    shutil.rmtree(source / "instrument_2017_test")
+    given = {"test": "convert", "partial": "yes"}
+    folder = convert(Order("endovis2017", source, tmp_path / "raw", 77, "Made", given, SPLIT))
+    left_out = json.loads((folder / "dataset.json").read_text())["mambaseg"]["left_out"]
+    assert left_out == [
+        "There are no labels (a folder TypeSegmentation) for 1 of the 1 test videos, so their frames can be predicted "
+        "but not scored: 'video 1'."
+    ]
+
+
+def test_pictures_of_the_tuning_part_have_names_of_their_own(tmp_path: Path) -> None:
+    folder = make("neurips_cellseg", tmp_path, tuning="test")
+    assert json.loads((folder / "dataset.json").read_text())["mambaseg"]["split"]["test"] == ["tuning_cell_00001"]
+    for part in ("imagesTs/tuning_cell_00001_0000.png", "labelsTs/tuning_cell_00001.png"):
+        assert (folder / part).is_file()
+    assert (folder / "instancesTs/tuning_cell_00001.png").is_file()
+    assert (folder / "imagesTr/cell_00001_0000.png").is_file()
+
+
+@pytest.mark.parametrize("name", ["flare22", "amos22"])
+def test_test_cases_from_elsewhere_are_converted_and_their_absence_is_said(name: str, tmp_path: Path) -> None:
+    source = getattr(layouts, name)(tmp_path / "source")
+    given = PARAMETERS.get(name, {})
+    without = convert(Order(name, source, tmp_path / "raw", 77, "Made", given, SPLIT))
+    assert json.loads((without / "dataset.json").read_text())["mambaseg"]["left_out"][0].startswith("There are no test")
+    layouts.ct(source / "own/images/amos_9001_0000.nii.gz")
+    layouts.label(source / "own/labels/amos_9001.nii.gz", *range(14))
+    given = {**given, "test_images": "own/images", "test_labels": "own/labels"}
+    folder = convert(Order(name, source, tmp_path / "raw", 78, "Made", given, SPLIT))
+    own = json.loads((folder / "dataset.json").read_text())["mambaseg"]
+    assert own["split"]["test"] == ["amos_9001"]
+    assert own["left_out"] == []
+    truth = array(source / "own/labels/amos_9001.nii.gz")
+    assert (array(folder / "labelsTs/amos_9001.nii.gz") == truth).all()
+
+
+def test_the_folder_of_zenodo_is_found(tmp_path: Path) -> None:
+    layouts.flare22(tmp_path / "source/FLARE22Train")
+    order = Order("flare22", tmp_path / "source", tmp_path / "raw", 77, "Made", {"partial": "yes"}, SPLIT)
+    assert len(list((convert(order) / "labelsTr").iterdir())) == 3
+
+
+def test_capitals_in_the_names_of_lits_are_accepted(tmp_path: Path) -> None:
+    source = layouts.lits(tmp_path / "source")
+    (source / "Training Batch 1/volume-0.nii").rename(source / "Training Batch 1/Volume-0.NII")
+    folder = convert(Order("lits", source, tmp_path / "raw", 77, "Made", {"partial": "yes"}, SPLIT))
+    assert (array(folder / "imagesTr/Liver_0000_0000.nii.gz") == 0).all()
+
+
+def test_left_and_right_can_be_paired_on_the_command_line(tmp_path: Path) -> None:
+    folder = make(
+        "folder_pairs", tmp_path, labels="left kidney, right kidney", paired_labels="left kidney:right kidney"
+    )
+    described = json.loads((folder / "dataset.json").read_text())
+    assert described["mambaseg"]["paired_labels"] == [["left kidney", "right kidney"]]
 
 
 def test_touching_cells_are_told_apart_and_specks_vanish(tmp_path: Path) -> None:
@@ -151,10 +215,62 @@ def test_both_lungs_of_montgomery_are_joined_and_pictures_without_mask_are_named
     assert "CHNCXR_0330_1" in left_out[0]
 
 
-def test_slices_of_transunet_are_stacked_in_their_order(tmp_path: Path) -> None:
+def test_slices_of_transunet_are_stacked_in_their_order_with_left_and_right_on_the_columns(tmp_path: Path) -> None:
     folder = make("synapse_npz", tmp_path)
-    assert np.allclose(array(folder / "imagesTr/case0005_0000.nii.gz")[:, 0, 0], [0, 0.1, 0.2])
-    assert array(folder / "labelsTr/case0005.nii.gz")[:, 0, 0].tolist() == [0, 1, 2]
+    image, label = array(folder / "imagesTr/case0005_0000.nii.gz"), array(folder / "labelsTr/case0005.nii.gz")
+    assert image.shape == label.shape == (3, 5, 6)
+    assert np.allclose(image[:, 0, 1], [0, 0.1, 0.2])
+    assert label[:, 0, 1].tolist() == [0, 1, 2]
+    assert (image[:, :, 0] == 1).all()
+    described = json.loads((folder / "dataset.json").read_text())
+    left, right = described["mambaseg"]["paired_labels"][0]
+    assert (label[:, 2, 5] == described["labels"][left]).all()
+    assert (label[:, 2, 0] == described["labels"][right]).all()
+
+
+def test_organs_of_transunets_files_have_transunets_numbers_and_codes(tmp_path: Path) -> None:
+    described = json.loads((make("synapse_npz", tmp_path) / "dataset.json").read_text())
+    assert list(described["labels"]) == [
+        "background",
+        "aorta",
+        "gallbladder",
+        "left kidney",
+        "right kidney",
+        "liver",
+        "pancreas",
+        "spleen",
+        "stomach",
+    ]
+    assert described["mambaseg"]["paired_labels"] == [["left kidney", "right kidney"]]
+
+
+def test_copies_made_anew_keep_their_own_order_and_axes(tmp_path: Path) -> None:
+    source = layouts.synapse_npz(tmp_path / "source", left=3, right=2)
+    for file in (source / "train_npz").iterdir():
+        with np.load(file) as archive:
+            turned = {key: archive[key].T for key in ("image", "label")}
+        np.savez(file, **turned)
+    given = {"test": "leave", "partial": "yes", "organs": "samed", "first_axis": "front_back"}
+    folder = convert(Order("synapse_npz", source, tmp_path / "raw", 77, "Made", given, SPLIT))
+    described = json.loads((folder / "dataset.json").read_text())
+    label = array(folder / "labelsTr/case0005.nii.gz")
+    assert (described["labels"]["right kidney"], described["labels"]["left kidney"]) == (2, 3)
+    assert label.shape == (3, 5, 6)
+    assert (label[:, 2, 5] == 3).all()
+
+
+@pytest.mark.parametrize("first_axis", ["left_right", "front_back"])
+def test_kidneys_behind_each_other_show_that_slices_lie_otherwise(tmp_path: Path, first_axis: str) -> None:
+    source = layouts.synapse_npz(tmp_path / "source")
+    if first_axis == "left_right":
+        for file in (source / "train_npz").iterdir():
+            with np.load(file) as archive:
+                turned = {key: archive[key].T for key in ("image", "label")}
+            np.savez(file, **turned)
+    other = {"left_right": "front_back", "front_back": "left_right"}[first_axis]
+    given = {"test": "leave", "partial": "yes", "first_axis": first_axis}
+    with pytest.raises(DataError, match=f"behind each other.*first_axis={other}"):
+        convert(Order("synapse_npz", source, tmp_path / "raw", 77, "Made", given, SPLIT))
 
 
 def test_without_h5py_the_test_volumes_of_transunet_are_refused_in_words(tmp_path: Path, monkeypatch) -> None:
@@ -163,7 +279,7 @@ def test_without_h5py_the_test_volumes_of_transunet_are_refused_in_words(tmp_pat
     (source / "test_vol_h5/case0001.npy.h5").write_bytes(b"x")
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
     with pytest.raises(DataError, match="pip install h5py"):
-        convert(Order("synapse_npz", source, tmp_path / "raw", 77, "Made"))
+        convert(Order("synapse_npz", source, tmp_path / "raw", 77, "Made", {"partial": "yes"}))
 
 
 def test_test_volumes_of_transunet_are_read_with_h5py(tmp_path: Path) -> None:
@@ -173,7 +289,8 @@ def test_test_volumes_of_transunet_are_read_with_h5py(tmp_path: Path) -> None:
     with h5py.File(source / "test_vol_h5/case0001.npy.h5", "w") as archive:
         archive["image"] = np.full((3, 6, 5), 0.5, np.float32)
         archive["label"] = np.full((3, 6, 5), 8, np.float32)
-    folder = convert(Order("synapse_npz", source, tmp_path / "raw", 77, "Made", split=SPLIT))
+    folder = convert(Order("synapse_npz", source, tmp_path / "raw", 77, "Made", {"partial": "yes"}, SPLIT))
+    assert array(folder / "labelsTs/case0001.nii.gz").shape == (3, 5, 6)
     assert (array(folder / "labelsTs/case0001.nii.gz") == 8).all()
 
 

@@ -20,6 +20,8 @@ PARAMETERS = {
     "isic": {"year": "2017", "training": ["training"]},
     "synapse_npz": {"test": "leave"},
 }
+for _name in layouts.NUMBERED:
+    PARAMETERS[_name] = {**PARAMETERS.get(_name, {}), "partial": "yes"}
 SPLIT = SplitRule(validation="all")
 # For each layout: a file without which it is not whole
 NEEDED = {
@@ -55,6 +57,15 @@ NAMED = {
     "folder_pairs": "case_6",
     "sunnybrook": "SC-HF-NI-34-IM-0001-0107",
     "dsb2018": "00ae65c1",
+}
+# What is said of the few made-up cases beside those that the publisher numbers
+ABSENT = {
+    "flare22": "47 of the 50 labelled cases of FLARE 2022 are missing: 'FLARE22_Tr_0004', 'FLARE22_Tr_0005'",
+    "lits": "128 of the 131 cases of LiTS are missing: '1', '3', '4', '5', '6' and 123 more",
+    "btcv": "26 of the 30 cases of BTCV's training part are missing: '0003', '0004', '0007'",
+    "synapse_npz": "16 of the 18 training cases of TransUNet are missing: 'case0007', 'case0009'",
+    "acdc": "97 of the 100 patients of ACDC's training part are missing: 'patient004', 'patient005'",
+    "endovis2017": "6 of the 8 training videos of EndoVis 2017 are missing: 'video 2', 'video 3'",
 }
 MISNAMED = {
     "flare22": ("images/FLARE22_Tr_0002_0000.nii.gz", "images/FLARE22_Tr_0002.nii.gz"),
@@ -113,6 +124,57 @@ def test_a_wrong_folder_is_refused_in_words(name: str, tmp_path: Path) -> None:
         convert(order(name, tmp_path / "empty", tmp_path / "raw"))
     with pytest.raises(DataError, match="top folder"):
         convert(order(name, tmp_path / "nowhere", tmp_path / "raw"))
+
+
+@pytest.mark.parametrize("name", layouts.NUMBERED)
+def test_cases_that_the_publisher_numbers_must_be_there(name: str, tmp_path: Path) -> None:
+    source = getattr(layouts, name)(tmp_path / "source")
+    with pytest.raises(DataError) as caught:
+        convert(order(name, source, tmp_path / "raw", partial="no"))
+    assert ABSENT[name] in str(caught.value)
+    assert "partial=yes" in str(caught.value)
+    assert nothing_left(tmp_path / "raw")
+
+
+def test_a_published_data_set_that_is_whole_needs_no_parameter(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    for number in (*range(1, 11), *range(21, 41)):
+        layouts.ct(source / f"img/img{number:04d}.nii.gz", number)
+        layouts.label(source / f"label/label{number:04d}.nii.gz", *range(14))
+    folder = convert(order("btcv", source, tmp_path / "raw", partial="no"))
+    assert len(list((folder / "imagesTr").iterdir())) == 30
+
+
+def test_a_training_video_without_labels_is_no_test_video(tmp_path: Path) -> None:
+    source = layouts.endovis2017(tmp_path / "source")
+    shutil.rmtree(source / "instrument_7_training/instrument_dataset_7/ground_truth")
+    with pytest.raises(DataError, match=r"instrument_dataset_7.ground_truth' with the masks of a training video"):
+        convert(order("endovis2017", source, tmp_path / "raw", test="convert"))
+    assert nothing_left(tmp_path / "raw")
+
+
+def test_test_videos_of_endovis_must_be_whole_too(tmp_path: Path) -> None:
+    source = layouts.endovis2017(tmp_path / "source")
+    for number in (2, 3, 4, 5, 6, 8):
+        one = source / "instrument_1_training/instrument_dataset_1"
+        shutil.copytree(one, source / f"instrument_{number}_training/instrument_dataset_{number}")
+    with pytest.raises(DataError, match="9 of the 10 test videos of EndoVis 2017 are missing: 'video 2'"):
+        convert(order("endovis2017", source, tmp_path / "raw", test="convert", partial="no"))
+
+
+@pytest.mark.parametrize("name", ["flare22", "amos22"])
+def test_test_images_without_labels_are_refused(name: str, tmp_path: Path) -> None:
+    source = getattr(layouts, name)(tmp_path / "source")
+    with pytest.raises(RecipeError, match="'test_images' is given without 'test_labels'"):
+        convert(order(name, source, tmp_path / "raw", test_images="images"))
+
+
+def test_test_labels_with_values_of_another_order_are_refused(tmp_path: Path) -> None:
+    source = layouts.amos22(tmp_path / "source")
+    layouts.ct(source / "own/images/amos_9001_0000.nii.gz")
+    layouts.label(source / "own/labels/amos_9001.nii.gz", *range(16))
+    with pytest.raises(DataError, match=r"amos_9001.*values 14, 15"):
+        convert(order("amos22", source, tmp_path / "raw", test_images="own/images", test_labels="own/labels"))
 
 
 def test_a_truncated_picture_stops_the_conversion_and_is_named(tmp_path: Path) -> None:
@@ -182,6 +244,32 @@ def test_colours_in_a_grey_data_set_are_refused(tmp_path: Path) -> None:
     layouts.picture(source / "images/Sunnybrook_Part2__SC-N-03-IM-0001-0288.dcm.png", colour=True)
     with pytest.raises(DataError, match="has colours"):
         convert(order("sunnybrook", source, tmp_path / "raw"))
+
+
+def test_rounding_between_the_channels_of_a_grey_picture_is_forgiven(tmp_path: Path) -> None:
+    source = layouts.sunnybrook(tmp_path / "source")
+    name = "Sunnybrook_Part2__SC-N-03-IM-0001-0288.dcm.png"
+    pixels = np.full((12, 10, 3), 90, np.uint8)
+    pixels[3, 4], pixels[5, 6] = (255, 254, 255), (100, 102, 101)
+    sitk.WriteImage(sitk.GetImageFromArray(pixels, isVector=True), str(source / "images" / name))
+    folder = convert(order("sunnybrook", source, tmp_path / "raw"))
+    written = next(file for file in (folder / "imagesTr").iterdir() if "SC-N-03" in file.name)
+    made = sitk.GetArrayFromImage(sitk.ReadImage(str(written)))
+    assert (made[0, 0], made[3, 4], made[5, 6]) == (90, 255, 101)
+    pixels[5, 6] = (100, 103, 101)
+    sitk.WriteImage(sitk.GetImageFromArray(pixels, isVector=True), str(source / "images" / name))
+    shutil.rmtree(folder)
+    with pytest.raises(DataError, match="has colours"):
+        convert(order("sunnybrook", source, tmp_path / "raw"))
+
+
+def test_numbers_of_objects_in_colours_are_not_taken_for_rounding(tmp_path: Path) -> None:
+    source = layouts.dsb2018(tmp_path / "source")
+    pixels = np.zeros((12, 12, 3), np.uint8)
+    pixels[2:6, 2:6] = (1, 2, 1)
+    sitk.WriteImage(sitk.GetImageFromArray(pixels, isVector=True), str(source / "labels/00ae65c1.png"))
+    with pytest.raises(DataError, match=r"00ae65c1\.png' has colours"):
+        convert(order("dsb2018", source, tmp_path / "raw"))
 
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

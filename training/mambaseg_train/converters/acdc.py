@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mambaseg_train.converters.find import first_folder, is_data, natural, need_file, need_folder
-from mambaseg_train.converters.layout import Case, Converter, Layout, Parameter, labels_in_order
+from mambaseg_train.converters.find import first_folder, is_data, natural, need_file, need_folder, need_published
+from mambaseg_train.converters.layout import PARTIAL, Case, Converter, Layout, Parameter, labels_in_order
 from mambaseg_train.converters.nifti_pairs import LABEL_GEOMETRY, nifti_case
 from mambaseg_train.errors import DataError
 
@@ -56,20 +56,27 @@ def _patients(folder: Path, options: Mapping[str, Any], *, labelled: bool) -> tu
     return tuple(cases)
 
 
+def _named(first: int, last: int) -> list[str]:
+    return [f"patient{number:03d}" for number in range(first, last + 1)]
+
+
 def read(source: Path, options: Mapping[str, Any]) -> Layout:
     """Find the patients of the training part, and of the testing part if it is there and wanted."""
     top = source / "database" if (source / "database").is_dir() else source
     need_folder(top, "ACDC")
     training = top if any(top.glob("patient*")) else first_folder(top, ["training"], "the training patients")
+    cases = _patients(training, options, labelled=True)
+    need_published([case.group for case in cases], _named(1, 100), "patients of ACDC's training part", options)
     test: tuple[Case, ...] = ()
     if options["testing"] == "convert":
         test = _patients(need_folder(top / "testing", "the testing patients"), options, labelled=False)
+        need_published([case.group for case in test], _named(101, 150), "patients of ACDC's testing part", options)
     return Layout(
         ("MR",),
         labels_in_order("right_ventricle", "myocardium", "left_ventricle"),
         ".nii.gz",
         "MR",
-        _patients(training, options, labelled=True),
+        cases,
         test,
     )
 
@@ -85,6 +92,7 @@ database/
     read,
     (
         Parameter("testing", "leave", "convert the 50 testing patients too, as the test part", ("leave", "convert")),
+        PARTIAL,
         LABEL_GEOMETRY,
     ),
 )

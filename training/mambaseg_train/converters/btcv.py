@@ -11,8 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mambaseg_train.converters.find import NIFTI, files_in, first_folder, matched, need_folder, need_pairs
-from mambaseg_train.converters.layout import Converter, Layout, Parameter, labels_in_order
+from mambaseg_train.converters.find import (
+    NIFTI,
+    files_in,
+    first_folder,
+    matched,
+    need_folder,
+    need_pairs,
+    need_published,
+)
+from mambaseg_train.converters.layout import PARTIAL, Converter, Layout, Parameter, labels_in_order
 from mambaseg_train.converters.nifti_pairs import LABEL_GEOMETRY, nifti_case
 
 PUBLISHED = (
@@ -32,6 +40,8 @@ PUBLISHED = (
 )
 EIGHT = ("spleen", "right kidney", "left kidney", "gallbladder", "liver", "stomach", "aorta", "pancreas")
 
+_NUMBERS = tuple(f"{number:04d}" for number in (*range(1, 11), *range(21, 41)))
+
 
 def _numbered(folder: Path, word: str) -> dict[str, Path]:
     return {
@@ -46,6 +56,7 @@ def read(source: Path, options: Mapping[str, Any]) -> Layout:
     labels = need_folder(images.parent / "label", "the labels")
     image_of, label_of = _numbered(images, "img"), _numbered(labels, "label")
     names = need_pairs(image_of, label_of, images, labels)
+    need_published(names, _NUMBERS, "cases of BTCV's training part", options)
     eight = options["organs"] == "8"
     order = {name: value for value, name in enumerate(EIGHT, start=1)}
     values = {0: 0} | {value: order.get(name, 0) for value, name in enumerate(PUBLISHED, start=1)} if eight else None
@@ -67,5 +78,5 @@ RawData/Training/
   label/label0001.nii.gz ...
 """,
     read,
-    (Parameter("organs", "8", "TransUNet's 8 organs or all 13", ("8", "13")), LABEL_GEOMETRY),
+    (Parameter("organs", "8", "TransUNet's 8 organs or all 13", ("8", "13")), PARTIAL, LABEL_GEOMETRY),
 )

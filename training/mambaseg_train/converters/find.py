@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from mambaseg_train.errors import DataError
 
@@ -121,6 +122,30 @@ def need_pairs(images: Iterable[str], labels: Iterable[str], image_folder: Path,
     if faults:
         raise DataError(f"Images and labels do not belong together: {'; '.join(faults)}. Add or rename the files.")
     return sorted(have, key=natural)
+
+
+def need_published(have: Iterable[str], published: Iterable[str], what: str, options: Mapping[str, Any]) -> None:
+    """Ask for every case that the publisher numbers, unless the parameter ``partial`` says that some may be missing.
+
+    Parameters
+    ----------
+    have, published
+        Names or numbers of the cases found, and of those that the publisher has.
+    what
+        What they are, in the plural, such as "patients of ACDC's training part".
+
+    Raises
+    ------
+    DataError
+        Naming the first that are absent, and how many.
+    """
+    wanted = list(published)
+    absent = set(wanted) - set(have)
+    if absent and options["partial"] != "yes":
+        raise DataError(
+            f"{len(absent)} of the {len(wanted)} {what} are missing: {listed(absent)}. Check that every archive was "
+            "downloaded and unpacked, or convert what is there with the parameter partial=yes."
+        )
 
 
 def listed(names: Iterable[str]) -> str:

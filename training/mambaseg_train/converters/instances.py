@@ -26,7 +26,8 @@ _SMALLEST = 16  # pixels; smaller specks are slips of the pen, as the challenge'
 def read_instances(path: Path) -> NDArray[Any]:
     """Read an instance picture: ``(1, rows, columns)``, 0 outside."""
     voxels = read(path).voxels
-    return voxels if voxels.ndim == 3 else grey(voxels, path)
+    # No rounding is forgiven here: neighbouring numbers are different objects.
+    return voxels if voxels.ndim == 3 else grey(voxels, path, tolerance=0)
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ ISIC2018_Task1_Training_GroundTruth/ISIC_0000000_segmentation.png ...
     read,
     (
         Parameter("year", "2018", "which challenge", ("2017", "2018")),
-        Parameter("training", ["training"], "parts that are trained on: training, validation, test"),
-        Parameter("test", [], "parts that are kept for testing"),
+        Parameter("training", ["training"], "parts that are trained on", tuple(_PARTS["2018"])),
+        Parameter("test", [], "parts that are kept for testing", tuple(_PARTS["2018"])),
     ),
 )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mambaseg_train.converters.pieces import Piece
+from mambaseg_train.errors import RecipeError
 
 Ending = Literal[".nii.gz", ".png"]
 Channels = tuple[str, ...]
@@ -78,7 +79,7 @@ class Layout:
 class Parameter:
     """One choice a converter leaves to the recipe or the person.
 
-    ``choices`` limits a text; without it the kind of the default value does.
+    ``choices`` limits a text, or each entry of a list; without it the kind of the default value does.
     """
 
     name: str
@@ -112,6 +113,25 @@ class Converter:
     parameters: tuple[Parameter, ...] = field(default=())
 
 
+PARTIAL = Parameter("partial", "no", "convert although some of the published cases are missing", ("no", "yes"))
+
+
 def labels_in_order(*names: str) -> dict[str, int]:
-    """``background`` with 0 and the names with 1, 2, 3 ... as nnU-Net wants them."""
+    """``background`` with 0 and the names with 1, 2, 3 ... as nnU-Net wants them.
+
+    Raises
+    ------
+    RecipeError
+        If a name is there twice, is empty, or is that of the background.
+    """
+    for place, name in enumerate(names):
+        if not name.strip() or name.strip().lower() == "background":
+            raise RecipeError(
+                f"The structure {place + 1} is named '{name}', but the background has the value 0 already and a "
+                "structure needs a name of its own. Name the structures only, in the order of their values from 1."
+            )
+        if name in names[:place]:
+            raise RecipeError(
+                f"Two structures are named '{name}', so that one of them would be lost. Give each a name of its own."
+            )
     return {"background": 0} | {name: value for value, name in enumerate(names, start=1)}

@@ -10,18 +10,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mambaseg_train.converters.find import NIFTI, is_data, matched, need_folder, need_pairs
-from mambaseg_train.converters.layout import Converter, Layout, Parameter, labels_in_order
+from mambaseg_train.converters.find import NIFTI, is_data, matched, need_folder, need_pairs, need_published
+from mambaseg_train.converters.layout import PARTIAL, Converter, Layout, Parameter, labels_in_order
 from mambaseg_train.converters.nifti_pairs import LABEL_GEOMETRY, nifti_case
 from mambaseg_train.errors import DataError
 
 
 def _numbered(source: Path, word: str) -> dict[str, Path]:
     found: dict[str, Path] = {}
-    for file in sorted(source.rglob(f"{word}*")):
-        if not file.is_file() or not is_data(file) or not file.name.endswith(NIFTI):
+    for file in sorted(source.rglob("*")):
+        name = file.name.lower()
+        if not name.startswith(word) or not name.endswith(NIFTI) or not is_data(file) or not file.is_file():
             continue
-        number = matched(file.name, rf"{word}-(\d+)\.nii(\.gz)?", file, f"{word}-<number>.nii")[1]
+        number = str(int(matched(name, rf"{word}-(\d+)\.nii(\.gz)?", file, f"{word}-<number>.nii")[1]))
         if number in found:
             raise DataError(f"'{found[number]}' and '{file}' are both case {number}. Take one of them away.")
         found[number] = file
@@ -35,6 +36,7 @@ def read(source: Path, options: Mapping[str, Any]) -> Layout:
     if not volumes:
         raise DataError(f"There is no volume-<number>.nii below '{source}'. Check that LiTS was unpacked there.")
     names = need_pairs(volumes, labels, source, source)
+    need_published(names, map(str, range(131)), "cases of LiTS", options)
     liver_only = options["labels"] == "liver"
     values = {0: 0, 1: 1, 2: 1} if liver_only else {0: 0, 1: 1, 2: 2}
     cases = tuple(
@@ -55,6 +57,7 @@ LITS17/
     read,
     (
         Parameter("labels", "liver_and_tumor", "what is taught", ("liver_and_tumor", "liver")),
+        PARTIAL,
         LABEL_GEOMETRY,
     ),
 )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mambaseg_train.converters.find import NIFTI, need_file, need_folder, stem
-from mambaseg_train.converters.layout import Case, Converter, Layout, Parameter
+from mambaseg_train.converters.layout import Case, Converter, Layout, Parameter, labels_in_order
 from mambaseg_train.converters.nifti_pairs import LABEL_GEOMETRY, image_piece, label_piece
 from mambaseg_train.converters.pieces import Piece
 from mambaseg_train.errors import DataError
@@ -69,6 +69,34 @@ def _describe(source: Path) -> dict[str, Any]:
     return described
 
 
+def _by_number(described: Mapping[str, Any], key: str, path: Path) -> dict[int, str]:
+    """Names of channels or labels by their numbers, which count from 0."""
+    given = described[key]
+    try:
+        found = {int(number): str(name) for number, name in given.items()}
+    except (AttributeError, TypeError, ValueError):
+        found = {}
+    if not found or sorted(found) != list(range(len(given))):
+        raise DataError(
+            f"'{path}' has {given!r} as '{key}', but it should map the numbers \"0\", \"1\" ... without a gap to "
+            "names. Correct the file."
+        )
+    return found
+
+
+def _entries(given: Any, keys: tuple[str, ...], path: Path) -> list[tuple[str, ...]]:
+    """Paths of the cases listed; without keys, each entry is a path itself."""
+    found: list[tuple[str, ...]] = []
+    for entry in given if isinstance(given, list) else [given]:
+        paths = [entry.get(key) for key in keys] if keys and isinstance(entry, dict) else [entry]
+        texts = tuple(path for path in paths if isinstance(path, str))
+        if len(texts) != max(len(keys), 1):
+            wanted = f"an object with the paths {' and '.join(map(repr, keys))}" if keys else "the path of an image"
+            raise DataError(f"'{path}' lists {entry!r} as a case, but each should be {wanted}. Correct the file.")
+        found.append(texts)
+    return found
+
+
 def _case(source: Path, image: str, label: str | None, channels: int, options: Mapping[str, Any]) -> Case:
     file = need_file(source / image, "a file that the task's dataset.json lists")
     name = stem(file, NIFTI)
@@ -85,15 +113,19 @@ def read(source: Path, options: Mapping[str, Any]) -> Layout:
     """Find what the task's ``dataset.json`` lists."""
     need_folder(source, "the Decathlon task")
     described = _describe(source)
-    channels = [str(described["modality"][key]) for key in sorted(described["modality"], key=int)]
-    values = {int(value): str(name) for value, name in described["labels"].items()}
-    labels = {("background" if value == 0 else values[value]): value for value in sorted(values)}
+    path = source / "dataset.json"
+    named = _by_number(described, "modality", path)
+    channels = [named[number] for number in sorted(named)]
+    values = _by_number(described, "labels", path)
+    labels = labels_in_order(*(values[value] for value in sorted(values) if value))
     training = tuple(
-        _case(source, entry["image"], entry["label"], len(channels), options) for entry in described["training"]
+        _case(source, image, label, len(channels), options)
+        for image, label in _entries(described["training"], ("image", "label"), path)
     )
     test: tuple[Case, ...] = ()
     if options["test"] == "convert":
-        test = tuple(_case(source, image, None, len(channels), options) for image in described.get("test", []))
+        listed = _entries(described.get("test", []), (), path)
+        test = tuple(_case(source, image, None, len(channels), options) for (image,) in listed)
     modality = {"CT": "CT"}.get(channels[0].upper(), "MR" if "MR" in channels[0].upper() else "OT")
     return Layout(tuple(channels), labels, ".nii.gz", modality, training, test)
 

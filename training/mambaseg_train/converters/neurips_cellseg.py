@@ -65,11 +65,12 @@ def layout(source: Path, options: Mapping[str, Any]) -> Layout:
     training = _cases(top, options)
     test: tuple[Case, ...] = ()
     if options["tuning"] == "test":
-        test = _cases(need_folder(source / "Tuning", "the tuning part"), options)
+        test = _cases(need_folder(source / "Tuning", "the tuning part"), options, "tuning_")
     return Layout(RGB, target_labels(options["target"], "cell"), ".png", "microscopy", training, test)
 
 
-def _cases(top: Path, options: Mapping[str, Any]) -> tuple[Case, ...]:
+def _cases(top: Path, options: Mapping[str, Any], prefix: str = "") -> tuple[Case, ...]:
+    # Both parts number their files from cell_00001, so the tuning part's names get a word before them.
     images, labels = need_folder(top / "images", "the pictures"), need_folder(top / "labels", "the instance labels")
     image_of = {file.name.rsplit(".", 1)[0]: file for file in files_in(images, _PICTURES, "picture")}
     label_of = {
@@ -80,7 +81,8 @@ def _cases(top: Path, options: Mapping[str, Any]) -> tuple[Case, ...]:
     for name in need_pairs(image_of, label_of, images, labels):
         give, file = partial(read_instances, label_of[name]), label_of[name]
         classes = InstanceClasses(give, file, cast("Target", options["target"]))
-        cases.append(Case(name, (Stretched(image_of[name]),), classes, name, instances=Instances(give, file)))
+        case = f"{prefix}{name}"
+        cases.append(Case(case, (Stretched(image_of[name]),), classes, case, instances=Instances(give, file)))
     return tuple(cases)
 
 
@@ -96,6 +98,11 @@ Tuning/images, Tuning/labels                                  (tuning=test)
     layout,
     (
         Parameter("target", "interior_boundary", "what the network learns", TARGETS),
-        Parameter("tuning", "leave", "convert the tuning part as the test part", ("leave", "test")),
+        Parameter(
+            "tuning",
+            "leave",
+            "convert the tuning part as the test part (its cases are named tuning_...)",
+            ("leave", "test"),
+        ),
     ),
 )

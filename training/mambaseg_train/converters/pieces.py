@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from mambaseg.io import read_volume, write_volume
 from mambaseg.volume import Volume
 from mambaseg_train.converters.bitmap import read_bitmap
 from mambaseg_train.errors import DataError
+
+InsideRule = Literal["half", "not_zero"]
+_ROUNDING = 2  # grey levels between channels that come from JPEG's way by luminance and colour, and not from a colour
 
 
 class Piece(Protocol):
@@ -123,21 +126,21 @@ class Picture:
 
 @dataclass(frozen=True)
 class Mask:
-    """A label made of binary masks: ``parts`` are (value, files); later parts are painted over earlier ones.
+    """A label made of masks: ``parts`` are (value, files); later parts are painted over earlier ones.
 
-    A mask's own largest value stands for "inside" (255, or 1 in files of one bit), anything below half of it for
-    "outside".
+    ``rule`` says which pixels of a mask are inside; see `inside_of`.
     """
 
     parts: tuple[tuple[int, tuple[Path, ...]], ...]
     crop: tuple[int, int, int, int] | None = None
+    rule: InsideRule = "half"
 
     def write(self, path: Path) -> None:
         """Paint the masks and write the label."""
         label: NDArray[np.uint8] | None = None
         for value, files in self.parts:
             for file in files:
-                inside = inside_of(file, self.crop)
+                inside = inside_of(file, self.crop, self.rule)
                 if label is None:
                     label = np.zeros(inside.shape, np.uint8)
                 if label.shape != inside.shape:
@@ -187,26 +190,39 @@ def cut(voxels: NDArray[Any], crop: tuple[int, int, int, int] | None) -> NDArray
     return voxels[:, row : row + rows, column : column + columns]
 
 
-def grey(voxels: NDArray[Any], source: Path) -> NDArray[Any]:
-    """One channel of a colour picture whose channels are the same.
+def grey(voxels: NDArray[Any], source: Path, tolerance: int = _ROUNDING) -> NDArray[Any]:
+    """One channel of a colour picture whose channels differ by ``tolerance`` at most: their rounded mean.
 
     Raises
     ------
     DataError
-        If they are not: then the picture has colours, and grey was promised.
+        If they differ more: then the picture has colours, and grey was promised.
     """
-    first: NDArray[Any] = voxels[..., 0]
-    if not (np.array_equal(first, voxels[..., 1]) and np.array_equal(first, voxels[..., 2])):
+    channels = voxels[..., :3]
+    spread = channels.max(axis=-1).astype(np.int64) - channels.min(axis=-1).astype(np.int64)
+    if spread.max(initial=0) > tolerance:
         raise DataError(f"'{source}' has colours where a grey picture is expected. Check that it is the right file.")
-    return first
+    return np.asarray(np.rint(channels.mean(axis=-1, dtype=np.float64)).astype(voxels.dtype))
 
 
-def inside_of(path: Path, crop: tuple[int, int, int, int] | None = None) -> NDArray[np.bool_]:
-    """A mask picture as True and False ``(1, rows, columns)``."""
+def inside_of(
+    path: Path, crop: tuple[int, int, int, int] | None = None, rule: InsideRule = "half"
+) -> NDArray[np.bool_]:
+    """A mask picture as True and False ``(1, rows, columns)``.
+
+    Parameters
+    ----------
+    rule
+        ``half``: the mask's own largest value stands for "inside" (255, or 1 in files of one bit), anything below half
+        of it for "outside". ``not_zero``: every value but 0 is inside, for masks whose values number the parts of a
+        thing.
+    """
     voxels = read(path).voxels
     if voxels.ndim == 4:
-        voxels = voxels.max(axis=-1)
+        voxels = voxels[..., :3].max(axis=-1)
     voxels = cut(voxels, crop)
+    if rule == "not_zero":
+        return np.asarray(voxels != 0)
     largest = voxels.max(initial=0)
     inside: NDArray[np.bool_] = (voxels > largest / 2) if largest > 0 else np.zeros(voxels.shape, np.bool_)
     return inside

@@ -71,9 +71,11 @@ def _value(converter: str, parameter: Parameter, value: Any) -> Any:
         return parameter.default
     if isinstance(parameter.default, list) and isinstance(value, str):
         value = [part.strip() for part in value.split(",") if part.strip()]
-    if parameter.choices and value not in parameter.choices:
+    each = value if isinstance(parameter.default, list) and isinstance(value, list) else [value]
+    wrong = [one for one in each if parameter.choices and one not in parameter.choices]
+    if wrong:
         raise RecipeError(
-            f"The parameter '{parameter.name}' of the converter '{converter}' is {value!r}, but it must be one of "
+            f"The parameter '{parameter.name}' of the converter '{converter}' is {wrong[0]!r}, but it must be one of "
             f"{', '.join(parameter.choices)}."
         )
     if not isinstance(value, type(parameter.default)):
