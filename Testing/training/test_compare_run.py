@@ -96,13 +96,27 @@ def test_a_comparison_goes_on_where_it_stopped_and_gives_one_table(tiny: Path, t
     text = markdown(design, compared)
     for part in ("U-Mamba Bot", "Residual U-Net", "SD over folds", "minus control", "2 steps", "epochs 1"):
         assert part in text
-    _, sheet = write_table(output, design, compared)
+    assert control.cost.settings == bot.cost.settings
+    assert (control.cost.amp, control.cost.deep_supervision) == (False, True)  # no CUDA here
+    assert control.cost.samples == 2 * control.cost.batch
+    assert f"| sgd | 0.01 | off | on | {control.cost.samples} |" in text
+    _, sheet, by_case = write_table(output, design, compared)
     with sheet.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     wanted = {(row["network"], row["measure"]) for row in rows}
     assert wanted == {(name, key) for name in design.networks for key in ("dice", "hd95")}
     ours = [row for row in rows if row["network"] == "umamba_bot" and row["structure"] == "left blob"]
     assert all(row["control_mean"] for row in ours)
+    with by_case.open(encoding="utf-8", newline="") as file:
+        cases = list(csv.DictReader(file))
+    for each in compared:
+        dice = [
+            float(row["value"])
+            for row in cases
+            if (row["network"], row["measure"]) == (each.network, "dice")
+            if row["value"]
+        ]
+        assert sorted(dice) == pytest.approx(sorted(score.value("dice") for score in each.scores), abs=1e-5)
     draw_comparison(output / "dice.png", compared, "dice")
     assert (output / "dice.png").read_bytes().startswith(b"\x89PNG")
 
@@ -121,8 +135,11 @@ def test_seeds_on_test_cases_by_real_processes(tiny: Path, tmp_path: Path, capsy
     (raw / "labelsTs").mkdir()
     sitk.WriteImage(sitk.GetImageFromArray(picture((16, 20, 24), 5)[1]), str(raw / "labelsTs" / "case_05.nii.gz"))
     command = ["compare", "901", "-n", "lightm_unet", "-c", "3d_fullres", "-o", str(output), "--folder", str(base)]
-    command += ["--seed", "1", "--seed", "2", "--epochs", "1", "--iterations", "2", "--validation-iterations", "1"]
+    command += ["--seed", "1", "--seed", "2", "--iterations", "2", "--validation-iterations", "1"]
     command += ["--features", "8", "--blocks", "1", "--memory", "1", "--device", "cpu", "--measure", "dice"]
+    assert main(command) != 0
+    assert "no number of epochs is set" in capsys.readouterr().err
+    command += ["--epochs", "1"]
     assert main(command) == 0
     table = capsys.readouterr().out
     assert "SD over seeds" in table

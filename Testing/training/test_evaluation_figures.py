@@ -23,7 +23,7 @@ from mambaseg_train.evaluation.report import (
 )
 from mambaseg_train.evaluation.settings import MetricSettings
 from mambaseg_train.evaluation.summary import over_structures, summarise
-from mambaseg_train.evaluation.table import Score, read_scores, write_scores
+from mambaseg_train.evaluation.table import Score, read_scores, write_long_scores, write_scores
 
 KEYS = ("dice", "hd95")
 
@@ -173,6 +173,73 @@ def test_seeds_are_averaged_before_the_test():
     assert (result.cases, result.first_better, result.second_better) == (2, 1, 1)
 
 
+def test_a_structure_one_seed_of_three_invents_is_not_as_bad_as_one_that_all_do():
+    def seeds(*invents: bool):
+        return [
+            score("a", "liver", 0.0 if wrong else math.nan, hd95=90.0 if wrong else math.nan, truth=0,
+                  prediction=7 if wrong else 0, group=f"seed_{place}")
+            for place, wrong in enumerate(invents)
+        ]  # fmt: skip
+
+    for first, second, dice, hd95 in (
+        (seeds(True, False, False), seeds(True, True, True), (2 / 3, 0.0), (30.0, 90.0)),
+        (seeds(False, False, False), seeds(False, True, False), (1.0, 2 / 3), (0.0, 30.0)),
+    ):
+        comparison = compare(first, second, KEYS)
+        for key, wanted in (("dice", dice), ("hd95", hd95)):
+            result = comparison.result("liver", key)
+            assert (result.first, result.second) == pytest.approx(wanted)
+    assert compare(seeds(False, False), seeds(False, False), KEYS).results == ()
+    (found,) = summarise(seeds(True, False, False), ("dice",))
+    assert found.statistic("dice").mean == pytest.approx(2 / 3)
+
+
+def test_slices_of_one_patient_are_no_further_patients():
+    """Twelve slices of three patients, all better: over slices that is proof, over patients it is none."""
+    from scipy.stats import wilcoxon
+
+    gains = [0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.20, 0.21, 0.22, 0.23, 0.10, 0.15]
+    first, second = column("liver", [0.5 + gain for gain in gains]), column("liver", [0.5] * 12)
+    patients = {f"c{place}": "abc"[(place >= 6) + (place >= 10)] for place in range(12)}
+    means = np.array([np.mean(gains[:6]), np.mean(gains[6:10]), np.mean(gains[10:])])
+
+    alone = compare(first, second, ("dice",), ("A", "B"))
+    grouped = compare(first, second, ("dice",), ("A", "B"), groups=patients)
+    by_case, by_patient = alone.result("liver", "dice"), grouped.result("liver", "dice")
+
+    assert (by_case.cases, by_case.independent, by_patient.cases, by_patient.independent) == (12, 12, 12, 3)
+    assert by_case.p_value == pytest.approx(2 / 2**12)
+    assert by_patient.p_value == pytest.approx(wilcoxon(means).pvalue) == pytest.approx(2 / 2**3)
+    assert by_patient.difference == pytest.approx(means.mean())
+    assert by_patient.first - by_patient.second == pytest.approx(by_patient.difference)
+    assert by_patient.high - by_patient.low > by_case.high - by_case.low
+    assert (by_patient.first_better, by_patient.second_better) == (12, 0)
+    assert (alone.grouped, grouped.grouped) == (False, True)
+    text = comparison_text(grouped)
+    for part in ("12 cases belong to 3 groups (patients)", "bootstrap over groups", "fewer than 6 groups"):
+        assert part in text
+    assert "groups" not in comparison_text(alone)
+    assert [item["independent"] for item in grouped.to_json()["results"]] == [3, 3]
+    assert Comparison.from_json(json.loads(json.dumps(grouped.to_json()))) == grouped
+
+
+def test_patients_with_a_case_each_change_nothing():
+    first, second = models()
+    groups = {row.case: f"patient of {row.case}" for row in first}
+    assert compare(first, second, KEYS, groups=groups) == compare(first, second, KEYS)
+    # A case that the data set does not place is independent, though a group has its name
+    placed = compare(first[:3], second[:3], ("dice",), groups={"c0": "c2", "c1": "c2"}).result("liver", "dice")
+    assert placed.independent == 2
+
+
+def test_comparisons_of_before_groups_are_read():
+    first, second = models(3)
+    value = compare(first, second, KEYS).to_json()
+    for item in value["results"]:
+        del item["independent"]
+    assert Comparison.from_json(value) == compare(first, second, KEYS)
+
+
 def test_correction_over_structures():
     rng = np.random.default_rng(2)
     first, second = [], []
@@ -204,6 +271,36 @@ def test_summary_survives_its_file(tmp_path):
     assert "liver" in text
     assert "mean of structures" in text
     assert "by group: fold_0" in text
+
+
+def test_unit_goes_from_the_data_set_into_file_and_text(tmp_path):
+    rows = [*column("liver", [0.9, 0.5]), *column("spleen", [0.9, 0.5])]
+    rows = [dataclasses.replace(row, values={**row.values, "nsd": 0.8}) for row in rows]
+    settings = MetricSettings(measures=("dice", "nsd", "hd95"))
+    pictures = make_evaluation("bot", "Toy", settings, rows, unit="pixels")
+    write_json(tmp_path / "summary.json", pictures)
+    assert read_evaluation(tmp_path / "summary.json").unit == "pixels"
+    text = summary_text(pictures)
+    assert "tolerance 2 pixels" in text
+    assert "HD95 [pixels]" in text
+    assert "mm" not in text
+    assert "HD95 [pixels]" in comparison_text(compare(rows, rows, ("hd95",)), unit="pixels")
+    volumes = make_evaluation("bot", "Toy", settings, rows)
+    assert (volumes.unit, "tolerance 2 mm" in summary_text(volumes)) == ("mm", True)
+    older = {name: value for name, value in volumes.to_json().items() if name != "unit"}
+    assert Evaluation.from_json(older).unit == "mm"
+
+
+def test_long_table_has_a_row_a_value(tmp_path):
+    rows = [score("a", "liver", 0.5, hd95=math.nan, group="fold_0")]
+    write_long_scores(tmp_path / "cases.csv", {"bot": rows, "control": rows}, KEYS)
+    lines = (tmp_path / "cases.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[:3] == [
+        "network,group,case,structure,measure,value",
+        "bot,fold_0,a,liver,dice,0.5",
+        "bot,fold_0,a,liver,hd95,",
+    ]
+    assert len(lines) == 5
 
 
 def test_comparison_survives_its_file(tmp_path):

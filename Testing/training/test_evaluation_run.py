@@ -139,8 +139,46 @@ def test_metrics_of_a_recipe_and_pictures_of_cells(tmp_path):
     assert result.exit_code == 0, result.output
     (score,) = read_scores(tmp_path / "out" / "cases.csv")
     assert score.value("f1") == pytest.approx(2 * 2 / 5)
+    assert read_evaluation(tmp_path / "out" / "summary.json").unit == "pixels"
     assert (tmp_path / "out" / "plots" / "box_f1.png").is_file()
     assert (tmp_path / "out" / "worst" / "1_c_objects.png").is_file()
+
+
+def test_classes_are_refused_where_numbers_of_objects_are_wanted(tmp_path):
+    own = {"instances": {"training": "instancesTr", "test": "instancesTs"}}
+    write_dataset(tmp_path / "data", labels={"background": 0, "interior": 1}, file_ending=".png", mambaseg=own)
+    ids = np.zeros((40, 40), np.uint16)
+    ids[5:15, 5:15], ids[25:35, 10:20] = 1, 300
+    folders = {"labelsTs": (ids > 0).astype(np.uint8), "instancesTs": ids, "A": (ids > 0).astype(np.uint8)}
+    for name, voxels in folders.items():
+        folder = tmp_path / name if name == "A" else tmp_path / "data" / name
+        folder.mkdir()
+        sitk.WriteImage(sitk.GetImageFromArray(voxels), str(folder / "c.png"))
+    settings = {"measures": ["dice"], "instances": {"structure": "interior", "prediction": "components"}}
+    (tmp_path / "metrics.json").write_text(json.dumps(settings))
+    command_line = ["--dataset", tmp_path / "data", "--metrics", tmp_path / "metrics.json", "-o", tmp_path / "out"]
+
+    def judged_by(truth: str):
+        arguments = [tmp_path / "A", tmp_path / "data" / truth, *command_line]
+        return CliRunner().invoke(command, [str(item) for item in arguments])
+
+    refused = judged_by("labelsTs")
+    assert isinstance(refused.exception, DataError)
+    assert "holds the classes of 'Toy'. Give the folder 'instancesTs' beside it." in str(refused.exception)
+    assert not (tmp_path / "out").exists()
+    assert judged_by("instancesTs").exit_code == 0
+    assert read_scores(tmp_path / "out" / "cases.csv")[0].value("f1") == 1.0
+
+
+def test_patients_of_the_data_set_are_what_is_tested(study):
+    own = {"annotated": {"c3": ["liver"]}, "groups": {f"c{case}": f"patient {case // 2}" for case in range(4)}}
+    write_dataset(study / "data", mambaseg=own)
+    result = run(study, "--against", study / "B", "--worst", "0")
+    assert result.exit_code == 0, result.output
+    assert "4 cases belong to 2 groups (patients)" in result.output
+    paired = json.loads((study / "out" / "paired.json").read_text())
+    liver = next(item for item in paired["results"] if (item["structure"], item["measure"]) == ("liver", "dice"))
+    assert (paired["grouped"], liver["cases"], liver["independent"]) == (True, 4, 2)
 
 
 def test_every_recipe_says_what_can_be_measured(study):

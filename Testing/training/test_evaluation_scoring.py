@@ -14,6 +14,7 @@ from mambaseg_train.evaluation.measures import SEMANTIC_KEYS
 from mambaseg_train.evaluation.scoring import CasePair, score_case
 from mambaseg_train.evaluation.settings import InstanceSettings, MetricSettings
 from mambaseg_train.evaluation.structures import LabelScheme, Structure, read_scheme
+from mambaseg_train.evaluation.truths import check_truth, truth_folder
 from training.evaluation_helpers import SCHEME, cube, two_organs, write_dataset
 
 PLAIN = MetricSettings()
@@ -93,6 +94,23 @@ def test_ignored_voxels_are_nowhere():
     assert scored(truth, prediction, scheme)["liver"].missed
 
 
+def test_ignored_voxels_just_beside_a_structure_hide_its_surface():
+    """Where the truth ends because nobody looked further, a prediction that goes on is neither right nor wrong."""
+    scheme = dataclasses.replace(SCHEME, ignore=3)
+    truth = cube((12, 16, 20), (3, 4, 4), 6)
+    prediction = truth.copy()
+    truth[:, :, 10:] = 3
+    prediction[3:9, 4:10, 10:13] = 1
+    found = scored(truth, prediction, scheme, MetricSettings(tolerance=0.5))["liver"]
+    assert (found.value("dice"), found.value("nsd"), found.value("hd95")) == (1.0, 1.0, 0.0)
+    picture, drawn = truth[3:4], prediction[3:4]
+    found = scored(picture, drawn, scheme, MetricSettings(tolerance=0.5))["liver"]
+    assert (found.value("dice"), found.value("nsd"), found.value("hd95")) == (1.0, 1.0, 0.0)
+    # At the other end, where the truth is known, going on is wrong
+    prediction[3:9, 4:10, 2:4] = 1
+    assert scored(truth, prediction, scheme, MetricSettings(tolerance=0.5))["liver"].value("nsd") < 1.0
+
+
 def test_labelled_slices_end_where_the_truth_does():
     truth = np.zeros((12, 10, 10), np.uint8)
     prediction = np.zeros_like(truth)
@@ -115,6 +133,22 @@ def test_tolerance_of_a_structure():
     found = scored(two_organs(), np.roll(two_organs(), 2, axis=2), settings=settings)
     assert found["liver"].value("nsd") < 1
     assert found["spleen"].value("nsd") == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_fractions_equal_direct_counts(seed):
+    rng = np.random.default_rng(seed)
+    truth, prediction = (rng.integers(0, 3, (4, 5, 6), dtype=np.uint8) for _ in range(2))
+    pairs = list(zip(truth.ravel().tolist(), prediction.ravel().tolist(), strict=True))
+    for name, value in (("liver", 1), ("spleen", 2)):
+        found = scored(truth, prediction)[name]
+        right, wrong, missed = pairs.count((value, value)), 0, 0
+        for true, predicted in pairs:
+            wrong += predicted == value != true
+            missed += true == value != predicted
+        assert found.value("precision") == pytest.approx(right / (right + wrong))
+        assert found.value("sensitivity") == pytest.approx(right / (right + missed))
+        assert found.value("dice") == pytest.approx(2 * right / (2 * right + wrong + missed))
 
 
 def test_unknown_value_is_named():
@@ -148,13 +182,35 @@ def test_scheme_from_dataset_json(tmp_path):
         tmp_path,
         labels={"background": 0, "whole": [1, 2], "core": 2, "ignore": 3},
         regions_class_order=[1, 2],
-        mambaseg={"annotated": {"a": ["core"]}},
+        mambaseg={"annotated": {"a": ["core"]}, "groups": {"a": "p1", "b": "p1"}, "instances": {"test": "instancesTs"}},
     )
     scheme = read_scheme(path)
     assert scheme.structures == (Structure("whole", (1, 2)), Structure("core", (2,)))
     assert (scheme.ignore, scheme.values, scheme.name) == (3, (0, 1, 2), "Toy")
     assert [structure.name for structure in scheme.scored("a")] == ["core"]
+    assert (dict(scheme.groups), dict(scheme.instances)) == ({"a": "p1", "b": "p1"}, {"test": "instancesTs"})
     assert read_scheme(tmp_path) == scheme
+
+
+@pytest.mark.parametrize(("ending", "unit"), [(".nii.gz", "mm"), (".png", "pixels"), (".TIF", "pixels")])
+def test_pictures_are_measured_in_pixels(tmp_path, ending, unit):
+    assert read_scheme(write_dataset(tmp_path, file_ending=ending)).unit == unit
+
+
+def test_truth_is_of_objects_where_their_numbers_are_wanted(tmp_path):
+    scheme = dataclasses.replace(SCHEME, instances={"training": "instancesTr"})
+    numbers = MetricSettings(instances=InstanceSettings(structure="liver", prediction="components"))
+    classes = MetricSettings(instances=InstanceSettings(structure="liver", truth="components", prediction="components"))
+    assert truth_folder(tmp_path, scheme, numbers, "training") == tmp_path / "instancesTr"
+    assert truth_folder(tmp_path, scheme, classes, "training") == tmp_path / "labelsTr"
+    assert truth_folder(tmp_path, scheme, PLAIN, "test") == tmp_path / "labelsTs"
+    with pytest.raises(DataError, match="no folder of them for test cases"):
+        truth_folder(tmp_path, scheme, numbers, "test")
+    with pytest.raises(DataError, match=r"holds the classes of 'Toy'\. Give the folder 'instancesTr'"):
+        check_truth(tmp_path / "labelsTr", scheme, numbers)
+    check_truth(tmp_path / "labelsTr", scheme, classes)
+    check_truth(tmp_path / "instancesTr", scheme, numbers)
+    check_truth(tmp_path / "labelsTr", SCHEME, numbers)  # nothing there tells what they hold
 
 
 @pytest.mark.parametrize(
@@ -165,6 +221,8 @@ def test_scheme_from_dataset_json(tmp_path):
         ({"labels": {"background": 0}}, "background only"),
         ({"labels": {"liver": 1}, "mambaseg": {"annotated": {"a": ["livr"]}}}, "'livr', which is no label"),
         ({"labels": {"liver": 1}, "mambaseg": {"annotated": {"a": "liver"}}}, "must give a list"),
+        ({"labels": {"liver": 1}, "mambaseg": {"groups": ["a"]}}, "'mambaseg.groups' must give the group"),
+        ({"labels": {"liver": 1}, "mambaseg": {"instances": {"test": 1}}}, "'mambaseg.instances' must give a folder"),
         ([], "names no labels"),
     ],
 )

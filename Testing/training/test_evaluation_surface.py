@@ -11,8 +11,10 @@ import SimpleITK as sitk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mambaseg_train.evaluation.scoring import CasePair, score_case
+from mambaseg_train.evaluation.settings import MetricSettings
 from mambaseg_train.evaluation.surface import element_areas, surface_distances, surface_of
-from training.evaluation_helpers import ball, cube
+from training.evaluation_helpers import SCHEME, ball, cube
 
 ANISOTROPIC = (3.0, 0.9, 1.4)
 
@@ -53,6 +55,55 @@ def test_distances_equal_all_pairs_by_hand(seed, spacing):
     areas = [found.truth_areas, found.prediction_areas]
     close = sum(area[d <= 2.0].sum() for d, area in zip((found.from_truth, found.from_prediction), areas, strict=True))
     assert found.dice(2.0) == pytest.approx(close / sum(map(np.sum, areas)))
+
+
+def elements_by_hand(mask, spacing):
+    """Position and area of each cell's piece of surface, each cell meshed by itself."""
+    from skimage.measure import marching_cubes, mesh_surface_area
+
+    padded = np.pad(mask, 1).astype(float)
+    found = []
+    for cell in cells_by_hand(mask):
+        corners = padded[tuple(slice(start, start + 2) for start in cell)]
+        vertices, faces, _, _ = marching_cubes(corners, 0.5, spacing=spacing, method="lorensen")
+        found.append((cell * np.array(spacing), mesh_surface_area(vertices, faces)))
+    return found
+
+
+def nearest_by_hand(start, goal):
+    """Distance of each element from the other surface with its area, nearest first."""
+    return sorted((min(float(np.linalg.norm(here - there)) for there, _ in goal), area) for here, area in start)
+
+
+def percentile_by_hand(elements, percent):
+    total, seen = sum(area for _, area in elements), 0.0
+    for distance, area in elements:
+        seen += area
+        if seen >= percent / 100 * total * (1 - 1e-12):
+            return distance
+    raise AssertionError
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), ANISOTROPIC])
+def test_hd95_and_surface_dice_of_a_case_equal_brute_force(seed, spacing):
+    """Through all of a case's scoring, boxes included: the masks lie somewhere in a larger volume."""
+    rng = np.random.default_rng(seed)
+    sides = [np.zeros((9, 10, 11), np.uint8) for _ in range(2)]
+    for side in sides:
+        corner = rng.integers(0, 4, 3)
+        part = tuple(slice(int(start), int(start) + 5) for start in corner)
+        side[part] = rng.random((5, 5, 5)) < 0.7
+    scores = score_case(CasePair("a", *sides, spacing), SCHEME, MetricSettings(tolerance=1.95))
+    found = next(score for score in scores if score.structure == "liver")
+
+    truth, prediction = (elements_by_hand(side > 0, spacing) for side in sides)
+    directed = [nearest_by_hand(truth, prediction), nearest_by_hand(prediction, truth)]
+    assert found.value("hd95") == pytest.approx(max(percentile_by_hand(each, 95) for each in directed))
+    area = sum(area for each in directed for _, area in each)
+    close = sum(area for each in directed for distance, area in each if distance <= 1.95)
+    assert 0 < close < area
+    assert found.value("nsd") == pytest.approx(close / area, abs=1e-5)
 
 
 @given(st.integers(0, 2**32 - 1))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -90,14 +89,15 @@ def command(
     click.echo(summary_text(evaluation))
     if comparison is not None:
         click.echo("")
-        click.echo(comparison_text(comparison))
+        click.echo(comparison_text(comparison, unit=evaluation.unit))
     click.echo(f"\nWritten to {output}: cases.csv, summary.json, plots, worst.", err=True)
 
 
 def _settings(metrics: Path | None, tolerances: tuple[str, ...]) -> MetricSettings:
+    from mambaseg_train.cli._metrics import read_metrics
     from mambaseg_train.evaluation.settings import MetricSettings
 
-    given = {} if metrics is None else _read_metrics(metrics)
+    given = read_metrics(metrics)
     own = dict(given.get("tolerances") or {})
     for text in tolerances:
         structure, _, number = text.rpartition("=")
@@ -110,21 +110,6 @@ def _settings(metrics: Path | None, tolerances: tuple[str, ...]) -> MetricSettin
         else:
             given = {**given, "tolerance": value}
     return MetricSettings.from_json({**given, "tolerances": own})
-
-
-def _read_metrics(metrics: Path) -> dict[str, Any]:
-    if not metrics.is_file():
-        from mambaseg_train.recipes import load_recipe
-
-        return dict(load_recipe(str(metrics)).metrics)
-    try:
-        content = json.loads(metrics.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"The settings of metrics '{metrics}' could not be read as JSON ({error}).") from error
-    given = content.get("metrics", content) if isinstance(content, dict) else None
-    if not isinstance(given, dict):
-        raise DataError(f"'{metrics}' holds no settings of metrics. Write a JSON object, such as {{\"tolerance\": 2}}.")
-    return given
 
 
 def _names(predictions: Path, against: Path | None, name: str | None, against_name: str | None) -> tuple[str, str]:

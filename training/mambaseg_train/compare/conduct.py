@@ -6,11 +6,15 @@ import functools
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from mambaseg.io.files import replacing
 from mambaseg_train import nnunet
+from mambaseg_train.compare.checks import check_design
 from mambaseg_train.compare.cost import Cost, measure_cost
 from mambaseg_train.compare.design import Design, Places, Run
 from mambaseg_train.compare.process import Process, run_process
@@ -20,9 +24,12 @@ from mambaseg_train.evaluation.paired import Comparison, compare
 from mambaseg_train.evaluation.report import Evaluation, make_evaluation
 from mambaseg_train.evaluation.run import Request, score_folder
 from mambaseg_train.evaluation.settings import MetricSettings
-from mambaseg_train.evaluation.structures import read_scheme
+from mambaseg_train.evaluation.structures import LabelScheme, read_scheme
 from mambaseg_train.evaluation.table import Score
+from mambaseg_train.evaluation.truths import truth_folder
+from mambaseg_train.files import write_text
 from mambaseg_train.networks.traits import traits
+from mambaseg_train.planning.sizes import Sizes
 
 Say = Callable[[str], None]
 
@@ -59,7 +66,8 @@ class Compared:
 
 def plans_name(design: Design, network: str) -> str:
     """Name of a network's plans, different for other sizes and memory so that comparisons do not overwrite plans."""
-    asked = [dict(design.sizes), design.memory_gb, list(design.spacing), planned_device(design.device)]
+    asked: list[Any] = [dict(design.sizes), design.memory_gb, list(design.spacing), planned_device(design.device)]
+    asked += [design.recipe] if design.recipe else []
     return f"compare_{hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:8]}_{network}"
 
 
@@ -92,10 +100,12 @@ def conduct(
     Raises
     ------
     RunError
-        If another comparison was begun in this folder, or a training fails; the same call goes on from there.
+        If another comparison was begun in this folder, there is no such fold, or a training fails; the same call goes
+        on from there.
     PlanError, DataError
         As planning, preprocessing and evaluation do.
     """
+    check_design(design, places)
     hold_design(places.base / "design.json", design.to_json())
     _prepare(design, places, say)
     runs = design.runs()
@@ -111,7 +121,7 @@ def _numbered(say: Say, number: str, text: str) -> None:
 
 def _prepare(design: Design, places: Places, say: Say) -> None:
     from mambaseg_train.planning.api import plan
-    from mambaseg_train.planning.sizes import Sizes
+    from mambaseg_train.recipes import load_recipe
     from mambaseg_train.run.preprocess import preprocess
 
     folders = nnunet.Folders(places.raw, places.preprocessed, places.base / "results")
@@ -125,15 +135,22 @@ def _prepare(design: Design, places: Places, say: Say) -> None:
                     network,
                     folders,
                     memory_gb=design.memory_gb,
-                    sizes=Sizes(**dict(design.sizes)),
+                    sizes=_sizes_for(design, network),
                     plans_name=name,
                     spacing=design.spacing or None,
                     device=planned_device(design.device),
+                    recipe=load_recipe(design.recipe) if design.recipe else None,
                     say=say,
                 )
             preprocess(design.dataset, name, folders, configurations=[design.configuration], say=say)
     finally:
         _restore(before)
+
+
+def _sizes_for(design: Design, network: str) -> Sizes:
+    """The design's sizes; the channels of some networks double from stage to stage and have no limit."""
+    limited = traits(network).staged
+    return Sizes(**{name: value for name, value in design.sizes.items() if limited or name != "max_features"})
 
 
 def _restore(before: Mapping[str, str | None]) -> None:
@@ -160,7 +177,7 @@ def _conduct_run(design: Design, places: Places, run: Run, process: Process, say
         say(f"Segmenting with {run.sentence()}")
         cases = _cases(design, places, run, state)
         listed = places.base / "runs" / f"{run.name}.cases.json"
-        listed.write_text(json.dumps(cases), encoding="utf-8")
+        write_text(listed, json.dumps(cases) + "\n")
         process(_predicting(design, places, run, state, listed), environment, places.log(run))
         state = state.after(status="done", cases=tuple(cases))
         write_state(path, state)
@@ -214,34 +231,39 @@ def score(design: Design, places: Places) -> tuple[Compared, ...]:
     waiting = [run for run in design.runs() if read_state(places.state(run)).status != "done"]
     if waiting:
         raise RunError(f"{len(waiting)} runs are not done, such as {waiting[0].sentence()}. Run the comparison first.")
-    if _shared(design):
-        _gather(design, places)
     raw = places.raw / design.dataset
     scheme = read_scheme(raw / "dataset.json")
+    if _shared(design):
+        _gather(design, places, scheme.file_ending)
     settings = MetricSettings.from_json(design.metrics)
     cases = tuple(dict.fromkeys(case for run in design.runs() for case in read_state(places.state(run)).cases))
     found: dict[str, tuple[Score, ...]] = {}
     for network in design.networks:
         request = Request(
             predictions=places.base / "predictions" / network,
-            truth=raw / ("labelsTr" if design.folds else "labelsTs"),
+            truth=truth_folder(raw, scheme, settings, design.part),
             scheme=scheme,
             settings=settings,
             model=traits(network).title,
             cases=cases,
         )
         found[network] = score_folder(request)
-    return tuple(_compared(design, places, network, found, settings) for network in design.networks)
+    return tuple(_compared(design, places, network, found, settings, scheme) for network in design.networks)
 
 
-def _gather(design: Design, places: Places) -> None:
-    """Put the folds of a seed into one folder: each of its cases was predicted by one fold."""
+def _gather(design: Design, places: Places, ending: str) -> None:
+    """Put the folds of a seed into one folder: each of its cases was predicted by one fold.
+
+    What is there is copied again: a fold may have been predicted anew since.
+    """
     for run in design.runs():
         target = places.predictions(design, run)
         target.mkdir(parents=True, exist_ok=True)
-        for path in (places.base / "predicting" / run.name).iterdir():
-            if not path.name.startswith(".") and not (target / path.name).exists():
-                (target / path.name).write_bytes(path.read_bytes())
+        for path in sorted((places.base / "predicting" / run.name).glob(f"*{ending}")):
+            if path.name.startswith("."):
+                continue  # a file that is being written
+            with replacing(target / path.name, ending) as temporary:
+                shutil.copyfile(path, temporary)
 
 
 def _compared(
@@ -250,18 +272,19 @@ def _compared(
     network: str,
     found: Mapping[str, Sequence[Score]],
     settings: MetricSettings,
+    scheme: LabelScheme,
 ) -> Compared:
     title = traits(network).title
     scores = tuple(found[network])
     against = None
     if network != design.control:
         names = (title, traits(design.control).title)
-        against = compare(scores, found[design.control], settings.keys, names)
+        against = compare(scores, found[design.control], settings.keys, names, groups=scheme.groups)
     finished = [(read_state(places.state(run)), run) for run in design.runs() if run.network == network]
     return Compared(
         network,
         scores,
-        make_evaluation(title, design.dataset, settings, scores),
+        make_evaluation(title, design.dataset, settings, scores, unit=scheme.unit),
         against,
         measure_cost([(Path(state.trained_in), str(run.fold)) for state, run in finished]),
     )

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mambaseg_train.trainer.record import peak_of, read_record, seconds_per_step
+
+_NO_CUDA = ("cpu", "mps")
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,12 @@ class Cost:
         None where it is not known.
     seconds_per_step
         Median over runs; None where it is not known.
-    device
-        Where it was trained.
+    devices
+        Where its runs were trained, each once.
+    settings
+        As they were in force in training, without the seed; empty where they are not known.
+    coarse
+        Whether the network gives logits at several resolutions, which deep supervision needs.
     """
 
     parameters: int
@@ -41,7 +48,32 @@ class Cost:
     steps: int
     peak_bytes: int | None
     seconds_per_step: float | None
-    device: str
+    devices: tuple[str, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    coarse: bool = True
+
+    @property
+    def device(self) -> str:
+        """All devices in one text."""
+        return "; ".join(self.devices)
+
+    @property
+    def samples(self) -> int:
+        """Seen in training."""
+        return self.steps * self.batch
+
+    @property
+    def amp(self) -> bool | None:
+        """Whether mixed precision was in use, which is on CUDA only; None where it is not known."""
+        asked = self.settings.get("amp")
+        on_cuda = any(not device.startswith(_NO_CUDA) for device in self.devices)
+        return None if asked is None else bool(asked) and on_cuda
+
+    @property
+    def deep_supervision(self) -> bool | None:
+        """Whether the loss was at several resolutions; None where it is not known."""
+        asked = self.settings.get("deep_supervision")
+        return None if asked is None else bool(asked) and self.coarse
 
 
 def measure_cost(results: Sequence[tuple[Path, str]]) -> Cost:
@@ -54,6 +86,7 @@ def measure_cost(results: Sequence[tuple[Path, str]]) -> Cost:
     """
     from mambaseg.models import load_model
     from mambaseg.networks.counting import count_operations, count_parameters
+    from mambaseg_train.networks.traits import traits
 
     folder, fold = results[0]
     model = load_model(folder, folds=[fold])
@@ -75,5 +108,7 @@ def measure_cost(results: Sequence[tuple[Path, str]]) -> Cost:
         steps=max(steps, default=0),
         peak_bytes=max(peaks, default=None),
         seconds_per_step=statistics.median(seconds) if seconds else None,
-        device=str(records[0].get("device", "")),
+        devices=tuple(dict.fromkeys(name for record in records if (name := str(record.get("device") or "")))),
+        settings={name: value for name, value in settings.items() if name != "seed"},
+        coarse=traits(spec.network.name).deep_supervision,
     )

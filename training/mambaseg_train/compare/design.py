@@ -9,6 +9,7 @@ from typing import Any
 
 from mambaseg_train.errors import RunError
 from mambaseg_train.evaluation.measures import measure
+from mambaseg_train.evaluation.truths import Part
 from mambaseg_train.networks.traits import traits
 from mambaseg_train.planning.sizes import Sizes
 
@@ -34,9 +35,12 @@ class Design:
         Folds of the cross-validation, each judged by its own validation cases; empty: one training on all training
         cases, judged by the data set's test cases.
     overrides
-        Training settings for all networks alike: the budget (epochs, iterations) and what else is to be the same.
+        Training settings for all networks alike: the budget (``epochs`` must be there, since the papers' own differ)
+        and what else is to be the same.
     sizes, memory_gb, device, spacing
         For planning, as in `planning.api.plan`.
+    recipe
+        Id or file of an experiment that all networks are planned for, its settings among the overrides; or empty.
     metrics
         Settings of the evaluation, as in a recipe.
     measures
@@ -55,6 +59,7 @@ class Design:
     memory_gb: float = 8.0
     device: str = "auto"
     spacing: tuple[float, ...] = ()
+    recipe: str = ""
     metrics: Mapping[str, Any] = field(default_factory=dict)
     measures: tuple[str, ...] = ("dice", "hd95")
     control: str = CONTROL
@@ -74,9 +79,19 @@ class Design:
             raise RunError(f"A comparison needs a network beside the control '{self.control}'. Name one with -n.")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds) or len(set(self.folds)) != len(self.folds):
             raise RunError("A comparison needs at least one seed, and each seed and fold once only.")
+        if self.overrides.get("epochs") is None:
+            raise RunError(
+                "A comparison gives every network the same budget, but no number of epochs is set: each would train as "
+                "long as its paper did, from 40 to 1000 epochs. Give --epochs, such as --epochs 100."
+            )
         for key in self.measures:
             measure(key)
         Sizes(**dict(self.sizes))
+
+    @property
+    def part(self) -> Part:
+        """Which cases judge."""
+        return "training" if self.folds else "test"
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""

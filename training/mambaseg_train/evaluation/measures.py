@@ -13,6 +13,8 @@ precision                0 (scikit-learn's convention)               0
 
 Both empty is right, but says nothing of quality: undefined and left out of the mean, as nnU-Net v2 does it
 (``both_empty="skip"``), or perfect, as the evaluation code of U-Mamba (arXiv 2401.04722) has it (``"perfect"``).
+Where several seeds, or two models that are compared, saw the same case and one of them invents the structure, those
+that rightly leave it out count as perfect beside it.
 The diagonal is the worst distance that the image allows (as BraTS sets 373.13 mm; Metrics Reloaded, Maier-Hein et al.,
 Nature Methods 21:195, 2024): leaving such cases out would reward a network for missing a structure altogether.
 VM-UNet's code for Synapse (``utils.py``) gives a missed structure an HD95 of 0 and an invented one a Dice of 1, which

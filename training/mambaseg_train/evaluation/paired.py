@@ -1,7 +1,9 @@
 """Comparing two models on the same cases: Wilcoxon's signed-rank test, and a bootstrap interval of the mean difference.
 
 The unit is the case: several seeds' values of a case are averaged first, as they are no further patients. Cases of one
-patient (slices, time points) are not independent either; give one case a patient, or read the p values as too small.
+patient (slices, time points) are not independent either: where the data set says what a case belongs to
+(``mambaseg.groups`` in ``dataset.json``), the cases of one group are averaged too, and the test and the interval are
+over groups. Where it does not say, every case counts as independent.
 """
 
 from __future__ import annotations
@@ -38,14 +40,16 @@ class PairedResult:
         Key.
     cases
         Cases in which the measure is defined.
+    independent
+        Groups (patients) that they belong to, as many as cases where no groups are known: what is tested.
     first, second
-        Mean of each model over these cases.
+        Mean of each model over these groups, each with the mean of its cases.
     difference
-        Mean of first minus second.
+        Mean of first minus second over groups.
     low, high
-        95 % interval of that mean: bootstrap over cases, bias-corrected and accelerated (BCa). NaN with one case.
+        95 % interval of that mean: bootstrap over groups, bias-corrected and accelerated (BCa). NaN with one group.
     p_value
-        Wilcoxon's signed-rank test, two-sided; 1 if no case differs, NaN with one case.
+        Wilcoxon's signed-rank test over groups, two-sided; 1 if no group differs, NaN with one.
     p_adjusted
         After Benjamini and Hochberg, over the structures of the same measure (the mean of each case is not among them).
     first_better, second_better, equal
@@ -55,6 +59,7 @@ class PairedResult:
     structure: str
     measure: str
     cases: int
+    independent: int
     first: float
     second: float
     difference: float
@@ -77,6 +82,7 @@ class PairedResult:
             structure=str(value["structure"]),
             measure=str(value["measure"]),
             cases=int(value["cases"]),
+            independent=int(value.get("independent", value["cases"])),
             first_better=int(value["first_better"]),
             second_better=int(value["second_better"]),
             equal=int(value["equal"]),
@@ -95,13 +101,19 @@ class Comparison:
     second: str
     results: tuple[PairedResult, ...]
 
+    @property
+    def grouped(self) -> bool:
+        """Whether cases were averaged within groups (patients) before the test."""
+        return any(item.independent < item.cases for item in self.results)
+
     def result(self, structure: str, key: str) -> PairedResult | None:
         """One result, or None if nothing was defined."""
         return next((item for item in self.results if (item.structure, item.measure) == (structure, key)), None)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {"first": self.first, "second": self.second, "results": [item.to_json() for item in self.results]}
+        results = [item.to_json() for item in self.results]
+        return {"first": self.first, "second": self.second, "grouped": self.grouped, "results": results}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Comparison:
@@ -111,9 +123,25 @@ class Comparison:
 
 
 def compare(
-    first: Sequence[Score], second: Sequence[Score], keys: Sequence[str], names: tuple[str, str] = ("first", "second")
+    first: Sequence[Score],
+    second: Sequence[Score],
+    keys: Sequence[str],
+    names: tuple[str, str] = ("first", "second"),
+    *,
+    groups: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Compare two models.
+
+    Parameters
+    ----------
+    first, second
+        Scores of the same structures of the same cases.
+    keys
+        Measures.
+    names
+        Of the models.
+    groups
+        What each case belongs to (a patient); a case that is not here is independent of all others.
 
     Raises
     ------
@@ -122,14 +150,15 @@ def compare(
     """
     _check_same(first, second, names)
     results: list[PairedResult] = []
+    belonging = groups or {}
     for key in keys:
         own = [
             result
             for structure in ordered(score.structure for score in first)
-            if (result := _result(structure, key, paired_values(first, second, structure, key))) is not None
+            if (result := _result(structure, key, paired_values(first, second, structure, key), belonging)) is not None
         ]
         results += _adjusted(own)
-        overall = _result(ALL_STRUCTURES, key, _over_structures(first, second, key))
+        overall = _result(ALL_STRUCTURES, key, _over_structures(first, second, key), belonging)
         if overall is not None:
             results.append(overall)
     return Comparison(*names, tuple(results))
@@ -140,20 +169,13 @@ def paired_values(
 ) -> dict[str, tuple[float, float]]:
     """One measure of one structure by case in both models; cases in which it is undefined are left out.
 
-    Where a structure is absent and one model rightly leaves it so (undefined) while the other invents it, the first
-    counts as perfect: such a case is one in which they differ.
+    Where a structure is absent and a model, or one of its seeds, rightly leaves it so (undefined) while another invents
+    it, the former counts as perfect: such a case is one in which they differ.
     """
-    sides = [case_values(scores, structure, key) for scores in (first, second)]
-    pairs = {}
-    for case in sides[0]:
-        a, b = (side[case] for side in sides)
-        if math.isnan(a) and not math.isnan(b) and _all_empty(first, case, structure):
-            a = measure(key).perfect
-        if math.isnan(b) and not math.isnan(a) and _all_empty(second, case, structure):
-            b = measure(key).perfect
-        if not math.isnan(a) and not math.isnan(b):
-            pairs[case] = (a, b)
-    return pairs
+    one = case_values(first, structure, key, beside=second)
+    other = case_values(second, structure, key, beside=first)
+    pairs = {case: (value, other[case]) for case, value in one.items()}
+    return {case: pair for case, pair in pairs.items() if not any(map(math.isnan, pair))}
 
 
 def _over_structures(first: Sequence[Score], second: Sequence[Score], key: str) -> dict[str, tuple[float, float]]:
@@ -162,10 +184,6 @@ def _over_structures(first: Sequence[Score], second: Sequence[Score], key: str) 
         for case, pair in paired_values(first, second, structure, key).items():
             by_case.setdefault(case, []).append(pair)
     return {case: (mean_of(a for a, _ in pairs), mean_of(b for _, b in pairs)) for case, pairs in by_case.items()}
-
-
-def _all_empty(scores: Sequence[Score], case: str, structure: str) -> bool:
-    return all(score.both_empty for score in scores if (score.case, score.structure) == (case, structure))
 
 
 def _check_same(first: Sequence[Score], second: Sequence[Score], names: tuple[str, str]) -> None:
@@ -182,18 +200,36 @@ def _check_same(first: Sequence[Score], second: Sequence[Score], names: tuple[st
             )
 
 
-def _result(structure: str, key: str, pairs: Mapping[str, tuple[float, float]]) -> PairedResult | None:
+def _by_group(
+    pairs: Mapping[str, tuple[float, float]], groups: Mapping[str, str]
+) -> dict[tuple[bool, str], tuple[float, float]]:
+    """Mean pair of each group; a case without one is a group of its own, whatever others are called."""
+    found: dict[tuple[bool, str], list[tuple[float, float]]] = {}
+    for case, pair in pairs.items():
+        found.setdefault((case in groups, groups.get(case, case)), []).append(pair)
+    return {group: (mean_of(a for a, _ in own), mean_of(b for _, b in own)) for group, own in found.items()}
+
+
+def _differences(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    # What differs by rounding only is no difference, and would be ranked as one
+    return np.round(values[:, 0] - values[:, 1], 9)
+
+
+def _result(
+    structure: str, key: str, pairs: Mapping[str, tuple[float, float]], groups: Mapping[str, str]
+) -> PairedResult | None:
     if not pairs:
         return None
-    values = np.array(list(pairs.values()), dtype=np.float64)
-    # What differs by rounding only is no difference, and would be ranked as one
-    differences = np.round(values[:, 0] - values[:, 1], 9)
-    gain = differences if measure(key).higher_is_better else -differences
+    values = np.array(list(_by_group(pairs, groups).values()), dtype=np.float64)
+    differences = _differences(values)
+    by_case = _differences(np.array(list(pairs.values()), dtype=np.float64))
+    gain = by_case if measure(key).higher_is_better else -by_case
     low, high = _interval(differences)
     return PairedResult(
         structure=structure,
         measure=key,
-        cases=len(values),
+        cases=len(pairs),
+        independent=len(values),
         first=float(values[:, 0].mean()),
         second=float(values[:, 1].mean()),
         difference=float(differences.mean()),

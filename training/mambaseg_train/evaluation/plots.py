@@ -159,7 +159,8 @@ def paired_plot(
         axes.annotate(
             text, (x, 1), (0, 4), "axes fraction", textcoords="offset points", ha=side, fontsize=9, color=figures.SOFT
         )
-    text = "point: case; bar: mean and its 95 % interval, coloured if it leaves out zero"
+    what = "mean over groups (patients)" if comparison.grouped else "mean"
+    text = f"point: case; bar: {what} and its 95 % interval, coloured if it leaves out zero"
     if hidden:
         text += "; triangle: off the axis"
     title = f"{item.title} \u2013 {comparison.first} minus {comparison.second}"

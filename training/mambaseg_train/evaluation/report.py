@@ -45,6 +45,8 @@ class Evaluation:
         Figures of each structure.
     versions
         Of the libraries that measured.
+    unit
+        Of distances and tolerances: ``mm``, or ``pixels`` in pictures.
     """
 
     model: str
@@ -55,6 +57,7 @@ class Evaluation:
     overall: tuple[Statistic, ...]
     structures: tuple[StructureSummary, ...]
     versions: Mapping[str, str]
+    unit: str = "mm"
 
     def structure(self, name: str) -> StructureSummary:
         """The figures of one structure.
@@ -77,6 +80,7 @@ class Evaluation:
             "schema_version": SCHEMA_VERSION,
             "model": self.model,
             "dataset": self.dataset,
+            "unit": self.unit,
             "settings": self.settings.to_json(),
             "cases": list(self.cases),
             "groups": list(self.groups),
@@ -111,13 +115,16 @@ class Evaluation:
                 overall=tuple(Statistic.from_json(item) for item in value["overall"]),
                 structures=tuple(StructureSummary.from_json(item) for item in value["structures"]),
                 versions={str(name): str(version) for name, version in value["versions"].items()},
+                unit=str(value.get("unit", "mm")),  # summaries of before it was written said mm throughout
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"The evaluation is damaged ({error!r}). Run it again.") from error
 
 
-def make_evaluation(model: str, dataset: str, settings: MetricSettings, scores: Sequence[Score]) -> Evaluation:
-    """Summarise scores."""
+def make_evaluation(
+    model: str, dataset: str, settings: MetricSettings, scores: Sequence[Score], *, unit: str = "mm"
+) -> Evaluation:
+    """Summarise scores; ``unit`` is that of distances."""
     structures = summarise(scores, settings.keys)
     return Evaluation(
         model=model,
@@ -128,6 +135,7 @@ def make_evaluation(model: str, dataset: str, settings: MetricSettings, scores: 
         overall=over_structures(scores, structures),
         structures=structures,
         versions=_versions(),
+        unit=unit,
     )
 
 
@@ -166,7 +174,7 @@ def summary_text(evaluation: Evaluation) -> str:
     head = [
         "structure",
         "cases",
-        *(f"{short_title(key)} mean \u00b1 SD (median)" for key in keys),
+        *(f"{_titled(key, evaluation.unit)} mean \u00b1 SD (median)" for key in keys),
         "missed",
         "invented",
     ]
@@ -188,38 +196,55 @@ def summary_text(evaluation: Evaluation) -> str:
         )
     lines = _aligned([head, *rows])
     if "nsd" in keys:
-        lines += ["", f"NSD: normalised surface Dice, {tolerance_text(evaluation.settings)}"]
+        lines += ["", f"NSD: normalised surface Dice, {tolerance_text(evaluation.settings, evaluation.unit)}"]
     if evaluation.groups:
         lines.append("")
         lines += [_group_line(overall[key]) for key in keys]
     return "\n".join(lines)
 
 
-def tolerance_text(settings: MetricSettings) -> str:
+def tolerance_text(settings: MetricSettings, unit: str = "mm") -> str:
     """The tolerances in words."""
     own = [f"{name} {value:g}" for name, value in settings.tolerances.items()]
-    return f"tolerance {settings.tolerance:g} mm" + (f" ({', '.join(own)})" if own else "")
+    return f"tolerance {settings.tolerance:g} {unit}" + (f" ({', '.join(own)})" if own else "")
 
 
-def comparison_text(comparison: Comparison, keys: Sequence[str] = _SHOWN) -> str:
+def comparison_text(comparison: Comparison, keys: Sequence[str] = _SHOWN, *, unit: str = "mm") -> str:
     """A table of differences for each of the measures that people ask for first, and how to read it."""
     shown = [item for item in comparison.results if item.measure in keys] or list(comparison.results)
     blocks = [f"Difference: {comparison.first} minus {comparison.second}, cases paired"]
     for key in ordered(item.measure for item in shown):
-        head = [short_title(key), "cases", comparison.first, comparison.second, "difference (95 % interval)"]
+        head = [_titled(key, unit), "cases", *(["groups"] if comparison.grouped else [])]
+        head += [comparison.first, comparison.second, "difference (95 % interval)"]
         head += ["p", "corrected", "better/worse/equal"]
-        rows = [_paired_row(item) for item in shown if item.measure == key]
+        rows = [_paired_row(item, grouped=comparison.grouped) for item in shown if item.measure == key]
         blocks.append("\n".join(_aligned([head, *rows])))
+    what = "groups" if comparison.grouped else "cases"
     blocks.append(
         f"better: cases in which {comparison.first} is better. p: Wilcoxon's signed-rank test; corrected for "
-        "the number of structures (Benjamini-Hochberg). Interval: bootstrap over cases."
+        f"the number of structures (Benjamini-Hochberg). Interval: bootstrap over {what}."
     )
-    if any(item.cases < _ENOUGH for item in shown):
-        blocks.append(f"With fewer than {_ENOUGH} cases p cannot fall below .05, whatever the difference.")
+    if comparison.grouped:
+        blocks.append(grouping_text(shown))
+    if any(item.independent < _ENOUGH for item in shown):
+        blocks.append(f"With fewer than {_ENOUGH} {what} p cannot fall below .05, whatever the difference.")
     return "\n\n".join(blocks)
 
 
-def _paired_row(item: PairedResult) -> list[str]:
+def grouping_text(results: Sequence[PairedResult]) -> str:
+    """How many cases and groups a test rests on, where cases of one group were averaged."""
+    most = max(results, key=lambda item: item.cases)
+    return (
+        f"{most.cases} cases belong to {most.independent} groups (patients) by dataset.json. Cases of one group are "
+        "not independent: they are averaged first, and means, p and interval are over groups."
+    )
+
+
+def _titled(key: str, unit: str) -> str:
+    return f"{short_title(key)} [{unit}]" if measure(key).is_distance else short_title(key)
+
+
+def _paired_row(item: PairedResult, *, grouped: bool) -> list[str]:
     key = item.measure
     interval = ""
     if not math.isnan(item.low):
@@ -227,6 +252,7 @@ def _paired_row(item: PairedResult) -> list[str]:
     return [
         item.structure,
         str(item.cases),
+        *([str(item.independent)] if grouped else []),
         _number(key, item.first),
         _number(key, item.second),
         _number(key, item.difference, sign=True) + interval,

@@ -30,6 +30,7 @@ from mambaseg_train.evaluation.settings import MetricSettings
 from mambaseg_train.evaluation.structures import LabelScheme, Structure
 from mambaseg_train.evaluation.summary import case_means
 from mambaseg_train.evaluation.table import Score, write_scores
+from mambaseg_train.evaluation.truths import check_truth
 
 Say = Callable[[str], None]
 _PLOTTED = ("dice", "nsd", "hd95", "f1")
@@ -77,7 +78,7 @@ def score_folder(request: Request, *, processes: int = 1, say: Say | None = None
         If files do not belong together, or hold what they should not.
     """
     pairs = label_files.find_pairs(request.predictions, request.truth, request.cases)
-    _check_names(request)
+    _check_settings(request)
     job = functools.partial(_score, scheme=request.scheme, settings=request.settings)
     scores: list[Score] = []
     with _mapping(processes) as mapping:
@@ -132,23 +133,24 @@ def evaluate(
     for each in (request, *([against] if against is not None else [])):
         # What is missing is said before hours of scoring, and before anything is written
         label_files.find_pairs(each.predictions, each.truth, each.cases)
-        _check_names(each)
+        _check_settings(each)
     _make(output)
     scores = score_folder(request, processes=processes, say=say)
     keys = request.settings.keys
     other = score_folder(against, processes=processes, say=say) if against is not None else None
     comparison = None
     if against is not None and other is not None:
-        comparison = compare(scores, other, keys, (request.model, against.model))
+        names = (request.model, against.model)
+        comparison = compare(scores, other, keys, names, groups=request.scheme.groups)
     evaluation = _written(request, scores, output, "")
     if against is not None and other is not None and comparison is not None:
         _written(against, other, output, "against_")
         write_json(output / "paired.json", comparison)
     _draw(request, scores, output, worst, say)
     if other is not None and comparison is not None:
-        unit = _unit(request)
+        unit = request.scheme.unit
         for key in _chosen(request.settings):
-            note = _note(key, request.settings)
+            note = _note(key, request.settings, unit)
             with _told(say):
                 paired_plot(
                     output / "plots" / f"paired_{key}.png", scores, other, comparison, key, unit=unit, note=note
@@ -157,7 +159,8 @@ def evaluate(
 
 
 def _written(request: Request, scores: Sequence[Score], output: Path, prefix: str) -> Evaluation:
-    evaluation = make_evaluation(request.model, request.scheme.name, request.settings, scores)
+    scheme = request.scheme
+    evaluation = make_evaluation(request.model, scheme.name, request.settings, scores, unit=scheme.unit)
     for folder in (output, output / "plots", output / "worst"):
         _make(folder)
     write_scores(output / f"{prefix}cases.csv", scores, request.settings.keys)
@@ -187,9 +190,10 @@ def _score(pair: PairFiles, scheme: LabelScheme, settings: MetricSettings) -> tu
     return score_case(label_files.read_pair(pair), scheme, settings)
 
 
-def _check_names(request: Request) -> None:
-    """Names in the settings must be structures of the data set."""
+def _check_settings(request: Request) -> None:
+    """Names in the settings must be structures of the data set, and the truth must be what they ask for."""
     settings = request.settings
+    check_truth(request.truth, request.scheme, settings)
     for name in (*settings.tolerances, *settings.labelled_slices):
         request.scheme.structure(name)
     if settings.instances is not None and settings.instances.structure is not None:
@@ -211,9 +215,9 @@ def _chosen(settings: MetricSettings) -> tuple[str, ...]:
 
 
 def _draw(request: Request, scores: Sequence[Score], output: Path, worst: int, say: Say | None) -> None:
-    unit = _unit(request)
+    unit = request.scheme.unit
     for key in _chosen(request.settings):
-        note = _note(key, request.settings)
+        note = _note(key, request.settings, unit)
         with _told(say):
             box_plot(output / "plots" / f"box_{key}.png", scores, key, model=request.model, unit=unit, note=note)
     for place, score in enumerate(_worst(request, scores, worst), start=1):
@@ -248,7 +252,7 @@ def _shown(request: Request, score: Score) -> WorstCase:
         labels = [separated(side).astype(np.uint8) for side in sides]
     else:
         structure = request.scheme.structure(score.structure)
-    numbers = ", ".join(_named_value(key, score.value(key), _unit(request)) for key in _chosen(request.settings))
+    numbers = ", ".join(_named_value(key, score.value(key), request.scheme.unit) for key in _chosen(request.settings))
     if score.missed or score.invented:
         numbers = "missed altogether" if score.missed else "predicted, but not there"
     group = f" ({score.group})" if score.group else ""
@@ -282,17 +286,11 @@ def _image(request: Request, case: str, truth: Volume) -> Volume | None:
     return None
 
 
-def _unit(request: Request) -> str:
-    """Pictures have no spacing in mm."""
-    pictures = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
-    return "pixels" if request.scheme.file_ending.lower() in pictures else "mm"
-
-
-def _note(key: str, settings: MetricSettings) -> str:
+def _note(key: str, settings: MetricSettings, unit: str) -> str:
     """A surface Dice says nothing without its tolerance."""
     if key != "nsd":
         return ""
-    return "tolerance by structure" if settings.tolerances else tolerance_text(settings)
+    return "tolerance by structure" if settings.tolerances else tolerance_text(settings, unit)
 
 
 def _plain(name: str) -> str:

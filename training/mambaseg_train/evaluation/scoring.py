@@ -168,6 +168,8 @@ def _surface_values(
 def _surface(
     labels: Labels, box: Box, structure: Structure, spacing: tuple[float, ...], unknown: NDArray[np.bool_] | None
 ) -> Surface:
+    # One voxel more on each side: an ignored voxel beside the box hides the surface there too
+    box = box if unknown is None else _widened(box, labels.shape)
     crop = labels[box]
     mask = crop == structure.values[0] if len(structure.values) == 1 else np.isin(crop, structure.values)
     hidden = None if unknown is None else unknown[box]
@@ -175,6 +177,10 @@ def _surface(
     if labels.shape[0] == 1:
         return surface_of(mask[0], spacing[1:], offset[1:], None if hidden is None else hidden[0])
     return surface_of(mask, spacing, offset, hidden)
+
+
+def _widened(box: Box, shape: Sequence[int]) -> Box:
+    return tuple(slice(max(part.start - 1, 0), min(part.stop + 1, size)) for part, size in zip(box, shape, strict=True))
 
 
 def _labelled_slices(pair: CasePair, structure: Structure) -> CasePair:

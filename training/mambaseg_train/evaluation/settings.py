@@ -75,8 +75,9 @@ class MetricSettings:
     both_empty
         What a case counts in which truth and prediction are both empty; see `mambaseg_train.evaluation.measures`.
     labelled_slices
-        Structures scored between the first and the last slice that the truth labels only, as U-Mamba's evaluation
-        code does for aorta, inferior vena cava and oesophagus, which annotators cut at different heights.
+        Structures scored from the first to the last slice that the truth labels only, the last one included; U-Mamba's
+        evaluation code does so for aorta, inferior vena cava and oesophagus, which annotators cut at different heights,
+        but leaves the last labelled slice out.
     instances
         How objects are matched; None: no instance measures.
     """

@@ -19,6 +19,7 @@ from typing import Any
 from mambaseg_train.errors import DataError
 
 _NEVER_SCORED = ("background", "ignore")
+_PICTURES = (".png", ".tif", ".tiff", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,12 @@ class LabelScheme:
         Of label maps, such as ``.nii.gz``.
     annotated
         Names of the structures annotated in a case; a case that is not here has all.
+    groups
+        What each case belongs to (a patient, a film): cases of one group are not independent of each other. Empty where
+        nothing is known.
+    instances
+        Folders beside ``dataset.json`` whose files hold one number an object: ``training`` and ``test``. Empty if the
+        data set has none.
     """
 
     name: str
@@ -60,6 +67,13 @@ class LabelScheme:
     ignore: int | None = None
     file_ending: str = ".nii.gz"
     annotated: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    groups: Mapping[str, str] = field(default_factory=dict)
+    instances: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def unit(self) -> str:
+        """Of distances: pictures have no spacing in mm."""
+        return "pixels" if self.file_ending.lower() in _PICTURES else "mm"
 
     @property
     def values(self) -> tuple[int, ...]:
@@ -121,6 +135,8 @@ def read_scheme(path: Path) -> LabelScheme:
         ignore=ignore,
         file_ending=str(content.get("file_ending", ".nii.gz")),
         annotated=_annotated(path, ours, {structure.name for structure in structures}),
+        groups=_texts(path, ours, "groups", "the group (patient) of each case"),
+        instances=_texts(path, ours, "instances", "a folder for 'training' and one for 'test'"),
     )
 
 
@@ -147,3 +163,12 @@ def _annotated(path: Path, ours: Any, names: set[str]) -> dict[str, frozenset[st
                 f"Labels: {', '.join(sorted(names))}."
             )
     return {str(case): frozenset(map(str, structures)) for case, structures in given.items()}
+
+
+def _texts(path: Path, ours: Any, name: str, what: str) -> dict[str, str]:
+    """A part of ours that maps names to names."""
+    given = ours.get(name) if isinstance(ours, dict) else None
+    given = {} if given is None else given
+    if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):
+        raise DataError(f"In '{path}', 'mambaseg.{name}' must give {what} as a text. Correct it, or leave it out.")
+    return {str(key): value for key, value in given.items() if value}

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from mambaseg.io.files import replacing
 from mambaseg_train.errors import DataError
-from mambaseg_train.evaluation.measures import MEASURES
+from mambaseg_train.evaluation.measures import MEASURES, measure
 
 _FIXED = ("group", "case", "structure")
 _SIZES = ("truth_voxels", "prediction_voxels")
+_LONG = ("network", *_FIXED, "measure", "value")
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,33 @@ def write_scores(path: Path, scores: Sequence[Score], keys: Sequence[str]) -> No
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow((*_FIXED, *keys, *_SIZES))
         for score in scores:
-            cells = ("" if math.isnan(score.value(key)) else f"{score.value(key):.6g}" for key in keys)
+            cells = (_cell(score.value(key)) for key in keys)
             names = (score.group, score.case, score.structure)
             writer.writerow((*names, *cells, score.truth_voxels, score.prediction_voxels))
+
+
+def write_long_scores(path: Path, scores: Mapping[str, Sequence[Score]], keys: Sequence[str]) -> None:
+    """Write several networks' scores as CSV like `write_scores`, one row a value; undefined is empty.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    with (
+        replacing(path, ".csv") as temporary,
+        temporary.open("w", encoding="utf-8", newline="") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(_LONG)
+        for network, own in scores.items():
+            for score in own:
+                names = (network, score.group, score.case, score.structure)
+                writer.writerows((*names, key, _cell(score.value(key))) for key in keys)
+
+
+def _cell(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.6g}"
 
 
 def read_scores(path: Path) -> tuple[Score, ...]:
@@ -122,13 +147,32 @@ def ordered(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def case_values(scores: Iterable[Score], structure: str, key: str) -> dict[str, float]:
+def case_values(scores: Sequence[Score], structure: str, key: str, *, beside: Sequence[Score] = ()) -> dict[str, float]:
     """One measure of one structure by case, averaged over groups that predicted the same case.
 
-    The case is the unit: several seeds on one patient are no further patients.
+    The case is the unit: several seeds on one patient are no further patients. Where some seeds invent a structure and
+    others rightly leave it out (undefined), the latter count as perfect: else a case in which one seed of three errs
+    would be as bad as one in which all do.
+
+    Parameters
+    ----------
+    scores
+        Of one model.
+    structure, key
+        What is wanted.
+    beside
+        Scores of a model that this one is compared with: what either invents counts for both.
     """
-    found: dict[str, list[float]] = {}
+    found: dict[str, list[Score]] = {}
     for score in scores:
         if score.structure == structure:
-            found.setdefault(score.case, []).append(score.value(key))
-    return {case: mean_of(values) for case, values in found.items()}
+            found.setdefault(score.case, []).append(score)
+    judged = {
+        score.case for score in (*scores, *beside) if score.structure == structure and not math.isnan(score.value(key))
+    }
+    return {case: mean_of(_counted(score, key, case in judged) for score in own) for case, own in found.items()}
+
+
+def _counted(score: Score, key: str, judged: bool) -> float:
+    value = score.value(key)
+    return measure(key).perfect if judged and score.both_empty and math.isnan(value) else value
