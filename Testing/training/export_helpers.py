@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mambaseg_train.cli import main
+from mambaseg_train.cli.predict import CASES_FILE
 
 BUDGET = ("--epochs", "1", "--iterations", "2", "--validation-iterations", "1", "--workers", "0", "--device", "cpu")
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A training on fold 0 of the tiny data set, its predictions and figures."""
+    """A training on folds of the tiny data set, its predictions and figures."""
 
     base: Path
     raw: Path
@@ -31,20 +32,31 @@ def describe(raw: Path, **own: object) -> None:
     file.write_text(json.dumps(described))
 
 
-def finish(base: Path, network: str = "residual_unet", configuration: str = "3d_fullres") -> Finished:
-    """Plan, preprocess, train two steps of fold 0, segment and score its validation cases; all by the commands."""
+def finish(
+    base: Path,
+    network: str = "residual_unet",
+    configuration: str = "3d_fullres",
+    *,
+    folds: tuple[str, ...] = ("0",),
+    budget: tuple[str, ...] = BUDGET,
+) -> Finished:
+    """Plan, preprocess, train folds for two steps, segment and score their validation cases; all by the commands."""
     raw = base / "nnUNet_raw" / "Dataset901_Tiny"
     where = ("901", "--folder", str(base))
     small = ("--memory", "1", "--device", "cpu", "--features", "8", "--blocks", "1", "--max-patch", "16")
     which = ("--plans", f"mambaseg_{network}", "-c", configuration)
     assert main(["plan", *where, "-n", network, *small]) == 0
     assert main(["preprocess", *where, *which]) == 0
-    assert main(["train", *where, *which, "--fold", "0", *BUDGET]) == 0
-    results = next((base / "nnUNet_results" / raw.name).glob(f"*__mambaseg_{network}__{configuration}"))
     predictions, scored = base / "predictions" / network, base / "scored" / network
-    assert main(["predict", str(results), "--fold", "0", "--dataset", str(raw), "-o", str(predictions)]) == 0
-    cases = base / f"cases_{network}.txt"
-    cases.write_text("\n".join(path.name.removesuffix(".nii.gz") for path in predictions.glob("*.nii.gz")))
+    cases: list[str] = []
+    for fold in folds:
+        assert main(["train", *where, *which, "--fold", fold, *budget]) == 0
+        results = next((base / "nnUNet_results" / raw.name).glob(f"*__mambaseg_{network}__{configuration}"))
+        place = predictions if len(folds) == 1 else predictions / f"fold_{fold}"
+        assert main(["predict", str(results), "--fold", fold, "--dataset", str(raw), "-o", str(place)]) == 0
+        cases += json.loads((place / CASES_FILE).read_text())
+    listed = base / f"cases_{network}.json"
+    listed.write_text(json.dumps(cases))
     evaluate = ["evaluate", str(predictions), str(raw / "labelsTr"), "--dataset", str(raw), "-o", str(scored)]
-    assert main([*evaluate, "--cases", str(cases), "--worst", "0", "--name", network]) == 0
+    assert main([*evaluate, "--cases", str(listed), "--worst", "0", "--name", network]) == 0
     return Finished(base, raw, results, predictions, scored / "summary.json")

@@ -6,10 +6,13 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import SimpleITK as sitk
 from export_helpers import Finished, describe, finish
+from tiny_datasets import make_dataset
 
 from mambaseg.errors import OutputError
 from mambaseg.models import install, load_model, read_package
@@ -18,8 +21,11 @@ from mambaseg_train.cli import main
 from mambaseg_train.errors import DataError
 from mambaseg_train.export.describe import Details
 from mambaseg_train.export.figures import ALL
+from mambaseg_train.export.images import find_images
 from mambaseg_train.export.run import Exported, Order, export_package
+from mambaseg_train.export.verify import verify_package
 from mambaseg_train.predict import validation_cases
+from mambaseg_train.trainer.record import RECORD_FILE
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -40,12 +46,20 @@ def _export(finished: Finished, place: Path, **changes: object) -> tuple[Exporte
     return export_package(order, said.append), said
 
 
+def _check_verified(exported: Exported, count: int) -> None:
+    assert len(exported.verified) == count
+    assert all(agreement.labelled > 0 for agreement in exported.verified), "only background was compared"
+    assert "held against those that nnU-Net's own code gives" in exported.card
+
+
 def test_a_package_with_everything(finished: Finished, tmp_path: Path):
     place = tmp_path / "blobs.mambaseg"
     details = Details(id="blobs", version="1.2", title="Blobs", notes=("Only a test.",))
     changes = {"summary": finished.summary, "control": finished.summary, "verify": 1, "picture": True}
     exported, said = _export(finished, place, details=details, **changes)
     assert any("voxels as nnU-Net labels them" in line for line in said)
+    _check_verified(exported, 1)
+    assert not any("which weights" in line for line in said)  # the figures say whose they are
     package = read_package(place)
     spec = package.spec
     assert (spec.id, spec.version, spec.title) == ("blobs", "1.2", "Blobs")
@@ -63,8 +77,11 @@ def test_a_package_with_everything(finished: Finished, tmp_path: Path):
     (tested,) = validation_cases(finished.results, "0")
     assert training["parts"]["validation"] == {"cases": 1, "sha256": hashlib.sha256(tested.encode()).hexdigest()}
     split = training["parts"]["validation"]["sha256"]
+    assert spec.tested_on.endswith("none of them trained on")
     for part in ("control (residual_unet)", "Only a test.", "Nobody, 2026", "12345", split):
         assert part in exported.card
+    assert "The control is called" not in exported.card
+    assert [figure.structure for figure in spec.figures if figure.metric == "Sensitivity"] == [ALL]
     assert package.card == exported.card
     assert (package.thumbnail or b"").startswith(b"\x89PNG")
 
@@ -102,6 +119,51 @@ def test_figures_of_training_cases_are_refused(finished: Finished, tmp_path: Pat
     with pytest.raises(DataError, match="were trained on"):
         _export(finished, tmp_path / "x.mambaseg", summary=forged)
     assert not (tmp_path / "x.mambaseg").exists()
+
+
+def test_a_case_is_verified_unasked_where_images_are_at_hand(
+    finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    exported, said = _export(finished, tmp_path / "x.mambaseg", half=True, summary=finished.summary)
+    _check_verified(exported, 1)
+    assert "The figures were measured before that, with the float32 weights." in exported.card
+    assert "labels above are those of the float16 weights" in exported.card
+    assert not any("Not held against" in line for line in said)
+    alone = tmp_path / "alone" / "results" / finished.results.parent.name / finished.results.name
+    shutil.copytree(finished.results, alone)
+    said.clear()
+    exported = export_package(Order(alone, tmp_path / "y.mambaseg", picture=False), said.append)
+    assert exported.verified == ()
+    assert "were not held against nnU-Net's own" in exported.card
+    assert any("Not held against nnU-Net's labels" in line and "--raw" in line for line in said)
+    with pytest.raises(DataError, match="--raw"):
+        export_package(Order(alone, tmp_path / "z.mambaseg", picture=False, verify=1), said.append)
+    command = ["export", str(finished.results), "-o", str(tmp_path / "w.mambaseg"), "--no-picture"]
+    assert main([*command, "--verify", "0"]) == 0
+    assert "nnU-Net labels them" not in capsys.readouterr().err
+    assert main([*command, "--replace"]) == 0
+    assert "nnU-Net labels them" in capsys.readouterr().err
+
+
+def test_figures_of_other_data_are_refused(finished: Finished, tmp_path: Path):
+    summary = json.loads(finished.summary.read_text())
+    summary["dataset"] = "Dataset777_Other"
+    other = tmp_path / "summary.json"
+    other.write_text(json.dumps(summary))
+    with pytest.raises(DataError, match="on the data set 'Dataset777_Other'"):
+        _export(finished, tmp_path / "x.mambaseg", summary=other)
+    assert not (tmp_path / "x.mambaseg").exists()
+
+
+def test_what_is_not_known_of_a_training_is_said(finished: Finished, tmp_path: Path):
+    base = tmp_path / "results" / finished.results.parent.name / finished.results.name
+    shutil.copytree(finished.results, base)
+    (base / "fold_0" / RECORD_FILE).unlink()
+    exported, said = _export(replace(finished, results=base), tmp_path / "x.mambaseg", summary=finished.summary)
+    sentence = "It is not known which cases fold 0 learnt from"
+    assert sentence in exported.card
+    assert any(sentence in line for line in said)
+    assert "trained on" not in exported.spec.tested_on
 
 
 def test_a_control_of_other_cases_is_refused(finished: Finished, tmp_path: Path):
@@ -156,6 +218,44 @@ def test_every_network_gives_nnunets_labels(tiny: Path, tmp_path: Path, network:
     base = tmp_path / "base"
     shutil.copytree(tiny, base)
     finished = finish(base, network, configuration)
-    exported, said = _export(finished, tmp_path / "x.mambaseg", summary=finished.summary, verify=1)
+    exported, _ = _export(finished, tmp_path / "x.mambaseg", summary=finished.summary, verify=1)
     assert exported.spec.network.name == network
-    assert any("voxels as nnU-Net labels them" in line for line in said)
+    _check_verified(exported, 1)
+
+
+@pytest.mark.slow
+def test_two_folds_are_averaged_as_nnunet_does(tiny: Path, tmp_path: Path):
+    base = tmp_path / "base"
+    shutil.copytree(tiny, base)
+    finished = finish(base, "umamba_bot", folds=("0", "1"))
+    exported, _ = _export(finished, tmp_path / "x.mambaseg", summary=finished.summary, verify=2)
+    assert exported.spec.folds == ("0", "1")
+    _check_verified(exported, 2)
+    assert exported.spec.tested_on.endswith("each by a fold that was not trained on it")
+    assert "| all structures | fold_0 | fold_1 | standard deviation between them |" in exported.card
+    assert "the package averages 2" in exported.card
+    (finished.summary.parent / "cases.csv").unlink()
+    with pytest.raises(DataError, match=r"no 'cases\.csv' lies beside"):
+        _export(finished, tmp_path / "y.mambaseg", summary=finished.summary)
+    with pytest.raises(DataError, match="also those of fold_1"):
+        _export(finished, tmp_path / "y.mambaseg", summary=finished.summary, folds=("0",))
+
+
+@pytest.mark.slow
+def test_thick_slices_give_nnunets_labels(tmp_path: Path):
+    """Four times as thick as wide: nnU-Net then resamples slice by slice, in the image and in the logits."""
+    make_dataset(tmp_path / "base" / "nnUNet_raw", spacing=(1.0, 1.0, 4.0), shape=(12, 24, 28))
+    finished = finish(tmp_path / "base", "umamba_bot")
+    # images of another spacing than the plans': else nothing is resampled
+    for file in sorted((finished.raw / "imagesTs").iterdir()):
+        image = sitk.ReadImage(str(file))
+        image.SetSpacing((0.8, 0.8, 5.0))
+        sitk.WriteImage(image, str(file))
+    exported, _ = _export(finished, tmp_path / "x.mambaseg", summary=finished.summary, verify=1)
+    _check_verified(exported, 1)
+    dataset = json.loads((finished.raw / "dataset.json").read_text())
+    cases = [find_images(finished.raw, dataset, "case_05")]
+    (resampled,) = verify_package(load_model(exported.place), finished.results, cases)
+    assert resampled.holds
+    assert resampled.labelled > 0
+    assert exported.spec.spacing == (4.0, 1.0, 1.0)

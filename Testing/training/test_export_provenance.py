@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from mambaseg.doctor import trial_model
 from mambaseg_train.errors import DataError
+from mambaseg_train.evaluation.report import make_evaluation, write_json
+from mambaseg_train.evaluation.settings import MetricSettings
+from mambaseg_train.evaluation.table import Score, write_scores
+from mambaseg_train.export.card import CardFacts, make_card
+from mambaseg_train.export.figures import ALL, make_figures
 from mambaseg_train.export.images import find_images, first_cases
 from mambaseg_train.export.licences import UNKNOWN, allows_pictures, licence_text, spdx
+from mambaseg_train.export.measured import read_measured
 from mambaseg_train.export.provenance import FoldFacts, Part, check_not_trained_on, read_facts
 from mambaseg_train.predict import test_cases as cases_for_testing
 from mambaseg_train.predict import validation_cases
@@ -28,14 +36,129 @@ def test_a_parts_hash_is_that_of_its_sorted_names():
     assert part.sha256 == hashlib.sha256(b"a\nb").hexdigest()
 
 
-def test_cross_validation_counts_only_where_each_fold_judged_its_own():
-    check_not_trained_on("abcd", grouped=True, facts=FOLDS)
-    with pytest.raises(DataError, match="4 of the 4 evaluated cases were trained on"):
-        check_not_trained_on("abcd", grouped=False, facts=FOLDS)
-    check_not_trained_on("ab", grouped=False, facts=FOLDS[:1])
+def test_a_case_is_held_against_the_fold_that_judged_it():
+    own = [("fold_0", "a"), ("fold_0", "b"), ("fold_1", "c"), ("fold_1", "d")]
+    assert check_not_trained_on(own, FOLDS) == ()
+    # one case judged by the fold that was trained on it: in no other fold's training, so no intersection shows it
+    with pytest.raises(DataError, match=r"1 of the 4 evaluated cases were trained on \('c'\)"):
+        check_not_trained_on([*own[:2], ("fold_0", "c"), own[3]], FOLDS)
+
+
+def test_a_case_that_no_fold_is_named_for_is_held_against_all():
+    for group in ("", "seed_1"):
+        with pytest.raises(DataError, match="4 of the 4 evaluated cases were trained on"):
+            check_not_trained_on([(group, case) for case in "abcd"], FOLDS)
+        assert check_not_trained_on([(group, case) for case in "ab"], FOLDS[:1]) == ()
+
+
+def test_a_fold_that_is_not_exported_lends_no_figures():
+    with pytest.raises(DataError, match="also those of fold_1, which would not be in the package"):
+        check_not_trained_on([("fold_0", "a"), ("fold_1", "c")], FOLDS[:1])
+
+
+def test_folds_without_a_record_are_named():
+    facts = (FOLDS[0], FoldFacts("1"))
+    assert check_not_trained_on([("fold_0", "a"), ("fold_1", "c")], facts) == ("1",)
+    assert check_not_trained_on([("fold_0", "a")], facts) == ()  # the other fold judged nothing
+    assert check_not_trained_on([("", "a")], facts) == ("1",)
     with pytest.raises(DataError, match="'c'"):
-        check_not_trained_on("abc", grouped=True, facts=FOLDS[:1])
-    check_not_trained_on("abc", grouped=False, facts=(FoldFacts("0"),))  # nothing is known
+        check_not_trained_on([("", "c")], facts)
+
+
+def _score(group: str, case: str) -> Score:
+    return Score(case, "blob", {"dice": 0.5}, 1, 1, group)
+
+
+def _evaluated(place: Path, pairs: list[tuple[str, str]], **changes: object) -> Path:
+    place.mkdir(exist_ok=True)
+    settings = MetricSettings(measures=("dice",))
+    scores = [_score(group, case) for group, case in pairs]
+    evaluation = make_evaluation("Net", "Data", settings, scores)
+    write_json(place / "summary.json", replace(evaluation, **changes))
+    write_scores(place / "cases.csv", scores, settings.keys)
+    return place / "summary.json"
+
+
+CROSS = [("fold_0", "a"), ("fold_0", "b"), ("fold_1", "c"), ("fold_1", "d")]
+
+
+def test_the_table_says_which_fold_judged_which_case(tmp_path: Path):
+    summary = _evaluated(tmp_path / "fine", CROSS)
+    measured = read_measured(summary, None, {"Data"}, FOLDS, {})
+    assert any("the package averages 2" in remark for remark in measured.remarks)
+    crossed = _evaluated(tmp_path / "crossed", [("fold_1", "a"), *CROSS[1:]])
+    with pytest.raises(DataError, match=r"trained on \('a'\)"):
+        read_measured(crossed, None, {"Data"}, FOLDS, {})
+
+
+def test_without_the_table_or_with_anothers_nothing_passes_that_any_fold_learnt_from(tmp_path: Path):
+    summary = _evaluated(tmp_path / "one", CROSS)
+    (tmp_path / "one" / "cases.csv").unlink()
+    with pytest.raises(DataError, match=r"4 of the 4 .* no 'cases\.csv' lies beside"):
+        read_measured(summary, None, {"Data"}, FOLDS, {})
+    held_out = _evaluated(tmp_path / "two", [(group, case) for group in ("fold_0", "fold_1") for case in "xy"])
+    (tmp_path / "two" / "cases.csv").unlink()
+    assert read_measured(held_out, None, {"Data"}, FOLDS, {}).evaluation.cases == ("x", "y")
+    write_scores(tmp_path / "one" / "cases.csv", [_score("fold_0", "a")], ("dice",))
+    with pytest.raises(DataError, match="is not of the evaluation"):
+        read_measured(summary, None, {"Data"}, FOLDS, {})
+
+
+def test_figures_of_an_unknown_training_are_marked(tmp_path: Path):
+    summary = _evaluated(tmp_path / "one", CROSS)
+    measured = read_measured(summary, None, {"Data"}, (FOLDS[0], FoldFacts("1")), {})
+    assert any("not known which cases fold 1 learnt from" in remark for remark in measured.remarks)
+
+
+def test_figures_of_other_data_are_refused_and_another_control_is_named(tmp_path: Path):
+    summary = _evaluated(tmp_path / "one", CROSS)
+    other = _evaluated(tmp_path / "other", CROSS, dataset="Elsewhere")
+    with pytest.raises(DataError, match="on the data set 'Elsewhere'"):
+        read_measured(other, None, {"Data"}, FOLDS, {})
+    with pytest.raises(DataError, match="on the data set 'Elsewhere'"):
+        read_measured(summary, other, {"Data"}, FOLDS, {})
+    for name, known in (("residual_unet", True), ("Residual U-Net", True), ("My U-Net", False)):
+        control = _evaluated(tmp_path / "control", CROSS, model=name)
+        remarks = read_measured(summary, control, {"Data"}, FOLDS, {}).remarks
+        assert any(f"The control is called '{name}'" in remark for remark in remarks) is not known
+
+
+def test_figures_of_other_weights_are_refused_and_of_unknown_ones_marked(tmp_path: Path):
+    summary = _evaluated(tmp_path / "known", CROSS, weights=("aaa", "bbb"))
+    said = "not known which weights were measured"
+    known = read_measured(summary, None, {"Data"}, FOLDS, {"0": "aaa", "1": "bbb"})
+    assert not any(said in remark for remark in known.remarks)
+    with pytest.raises(DataError, match="other weights than those of fold 1"):
+        read_measured(summary, None, {"Data"}, FOLDS, {"0": "aaa", "1": "ccc"})
+    unknown = read_measured(_evaluated(tmp_path / "unknown", CROSS), None, {"Data"}, FOLDS, {"0": "aaa", "1": "ccc"})
+    assert any(said in remark for remark in unknown.remarks)
+
+
+def test_a_card_tells_folds_apart_and_what_is_missed():
+    scores = [
+        *(Score(case, name, {"dice": dice, "hd95": 2.0, "iou": dice / 2}, 5, 5, group)
+          for group, case, dice in (("fold_0", "a", 0.5), ("fold_1", "c", 0.7)) for name in ("one", "two")),
+        Score("a", "two", {"dice": 0.0, "hd95": 9.0, "iou": 0.0}, 5, 0, "fold_0"),
+    ]  # fmt: skip
+    settings = MetricSettings(measures=("dice", "iou", "hd95"))
+    evaluation = make_evaluation("Net", "Data", settings, scores, unit="pixels")
+    figures = make_figures(evaluation)
+    assert [figure.structure for figure in figures if figure.metric == "IoU"] == [ALL]
+    assert [figure.structure for figure in figures if figure.metric == "Dice"] == [ALL, "one", "two"]
+    assert {figure.unit for figure in figures if figure.metric == "HD95"} == {"pixels"}
+    spec = replace(trial_model().spec, figures=figures)
+    card = make_card(spec, CardFacts("Data", "", evaluation=evaluation, remarks=("Mind this.",), checks=("Held.",)))
+    assert " mm" not in card.split("## Measured")[1]
+    assert "| Dice | 0.375 | 0.700 | 0.230 |" in card
+    assert "| two | 1 | 0 |" in card
+    assert "Mind this." in card
+    assert "## Checked\n\nHeld." in card
+
+
+def test_a_tolerance_has_the_evaluations_unit():
+    scores = [Score("a", "cell", {"nsd": 0.5}, 5, 5)]
+    evaluation = make_evaluation("Net", "Data", MetricSettings(measures=("nsd",)), scores, unit="pixels")
+    assert [figure.metric for figure in make_figures(evaluation)] == ["NSD at 2 pixels"]
 
 
 def _record(results: Path, fold: str, training: str, validation: str) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+MARK_FILE = ".model.json"  # beside label maps: which weights made them, and which files are ours
+
 
 def write_text(path: Path, text: str) -> None:
     """Write a text under a temporary name beside its place, then rename it."""

@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from mambaseg.api import segment
+from mambaseg.errors import OutputError
 from mambaseg.inference.kept import NetworkCache
 from mambaseg.io import write_segmentation
-from mambaseg.io.files import cannot_write
+from mambaseg.io.files import cannot_write, replacing
+from mambaseg.io.formats import READABLE, ending_of
 from mambaseg.models.model import Model
 from mambaseg.options import Options
 from mambaseg_train.errors import DataError
 from mambaseg_train.export.images import find_images
+from mambaseg_train.files import MARK_FILE
 from mambaseg_train.trainer.record import read_record
 
 Say = Callable[[str], None]
@@ -86,7 +89,10 @@ def predict_cases(
     again: bool = False,
     say: Say | None = None,
 ) -> tuple[Path, ...]:
-    """Segment cases; what was segmented by the same weights is kept.
+    """Segment cases; what was segmented by the same weights is kept, what was by others is removed.
+
+    A file beside the label maps (``.model.json``) says which weights and options made them and lists them: only what it
+    lists is ever removed or taken for a result.
 
     Parameters
     ----------
@@ -110,7 +116,7 @@ def predict_cases(
     DataError
         If a case has no images.
     OutputError
-        If a result cannot be written.
+        If a result cannot be written, or the folder holds label maps of anyone else.
     """
     dataset = read_raw(raw)
     ending = str(dataset.get("file_ending", ".nii.gz"))
@@ -119,14 +125,14 @@ def predict_cases(
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(output, error.strerror or type(error).__name__) from error
-    mark = output / ".model.json"
-    weights = _identity(model, chosen)
-    if again or not _same(mark, weights):
-        for old in output.glob(f"*{ending}"):
-            old.unlink()
-        mark.write_text(json.dumps(weights), encoding="utf-8")
+    mark = _Mark(output / MARK_FILE, _identity(model, chosen))
+    _refuse_strangers(output, ending, mark.files)
+    if again or not mark.same:
+        for name in mark.files:
+            (output / name).unlink(missing_ok=True)
+        mark.begin()
     wanted = list(cases)
-    return tuple(_written(model, raw, dataset, wanted, output, ending, chosen, say))
+    return tuple(_written(model, raw, dataset, wanted, output, ending, chosen, mark, say))
 
 
 def _written(
@@ -137,6 +143,7 @@ def _written(
     output: Path,
     ending: str,
     options: Options,
+    mark: _Mark,
     say: Say | None,
 ) -> Iterable[Path]:
     networks = NetworkCache()
@@ -144,6 +151,7 @@ def _written(
         path = output / f"{case}{ending}"
         if not path.is_file():
             result = segment(find_images(raw, dataset, case).read(), model, options, networks=networks)
+            mark.add(path.name)
             write_segmentation(result, path)
             if say is not None:
                 say(f"{case} ({number} of {len(cases)})")
@@ -158,8 +166,56 @@ def _identity(model: Model, options: Options) -> dict[str, Any]:
     }
 
 
-def _same(mark: Path, weights: Mapping[str, Any]) -> bool:
-    try:
-        return bool(json.loads(mark.read_text(encoding="utf-8")) == weights)
-    except (OSError, ValueError):
-        return False  # never finished, or another program's folder
+class _Mark:
+    """What made the label maps of a folder, and which files they are.
+
+    Parameters
+    ----------
+    path
+        Where it stands.
+    identity
+        Weights and options that are about to segment.
+    """
+
+    def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
+        self._path, self._identity = path, dict(identity)
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            found = None  # never begun, or another program's folder
+        found = found if isinstance(found, dict) else {}
+        listed = found.pop("files", None)
+        names = listed if isinstance(listed, list) else []
+        # Plain names only: a mark must not reach out of its folder
+        self.files = tuple(name for name in names if isinstance(name, str) and Path(name).name == name)
+        self.same = found == self._identity and isinstance(listed, list)
+
+    def begin(self) -> None:
+        """Start anew, with no file."""
+        self._write(())
+
+    def add(self, name: str) -> None:
+        """List a file. Before it is written: what an interruption leaves is then known to be ours."""
+        self._write(tuple(dict.fromkeys((*self.files, name))))
+
+    def _write(self, files: tuple[str, ...]) -> None:
+        with replacing(self._path, ".json") as temporary:
+            temporary.write_text(json.dumps({**self._identity, "files": list(files)}), encoding="utf-8")
+        self.files = files
+
+
+def _refuse_strangers(output: Path, ending: str, ours: Iterable[str]) -> None:
+    """Experts' contours in the same folder would be removed, or taken for a result."""
+    endings = (*READABLE, ending.lower())
+    known = set(ours)
+    found = sorted(
+        path.name
+        for path in output.iterdir()
+        if not path.name.startswith(".") and path.name not in known and ending_of(path, endings) is not None
+    )
+    if found:
+        shown = ", ".join(f"'{name}'" for name in found[:3]) + (" ..." if len(found) > 3 else "")
+        raise OutputError(
+            f"'{output}' holds {len(found)} images or label maps that were not segmented into it ({shown}), and might "
+            "be overwritten. Nothing was touched. Choose an empty folder, or one of an earlier run of this command."
+        )

@@ -29,7 +29,9 @@ _PATH = click.Path(path_type=Path)
 @click.option("--note", "notes", multiple=True, help="A sentence for the card.")
 @click.option("--raw", type=_PATH, help="Raw data set's folder, where it is not beside the results.")
 @click.option(
-    "--verify", type=click.IntRange(0), default=0, show_default=True, help="Cases to hold against nnU-Net's labels."
+    "--verify",
+    type=click.IntRange(0),
+    help="Cases to hold against nnU-Net's labels: 1 by default where images are at hand; 0 for none.",
 )
 @click.option("--picture/--no-picture", default=True, help="Draw a thumbnail where the data's licence allows it.")
 @click.option("--half", is_flag=True, help="Store the weights as float16.")
@@ -54,7 +56,7 @@ def command(
     orientation: str,
     notes: tuple[str, ...],
     raw: Path | None,
-    verify: int,
+    verify: int | None,
     picture: bool,
     half: bool,
     replace: bool,

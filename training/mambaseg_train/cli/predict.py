@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 
+CASES_FILE = "cases.json"
 _PATH = click.Path(path_type=Path)
 
 
@@ -32,13 +34,14 @@ def command(
     """Segment a data set's test cases, or a fold's validation cases, with the engine.
 
     MODEL is the folder that `mambaseg-train train` printed, or a model package. The label maps go to
-    `mambaseg-train evaluate`.
+    `mambaseg-train evaluate`, whose --cases takes the list of them that is written beside (cases.json).
     """
     from mambaseg.models import load_model
     from mambaseg.models.importers.nnunet import find_results_folder, is_results_folder
     from mambaseg.options import Options
     from mambaseg_train.cli import say
     from mambaseg_train.evaluation.files import read_case_list
+    from mambaseg_train.files import write_text
     from mambaseg_train.predict import predict_cases, test_cases, validation_cases
 
     place = Path(model)
@@ -50,4 +53,5 @@ def command(
         names = test_cases(dataset) if cases is None else read_case_list(cases)
         loaded = load_model(place if is_results_folder(place) else model)
     predict_cases(loaded, dataset, names, output, Options(device=device, mirror=mirror), again=again, say=say)
+    write_text(output / CASES_FILE, json.dumps(list(names), indent=1) + "\n")
     click.echo(str(output))

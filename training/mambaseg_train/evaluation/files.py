@@ -17,6 +17,7 @@ from mambaseg.io.read import read_volume
 from mambaseg.volume import Volume
 from mambaseg_train.errors import DataError
 from mambaseg_train.evaluation.scoring import CasePair
+from mambaseg_train.files import MARK_FILE
 
 _NAMED = 5
 _GROUPS = ("fold_", "seed_")
@@ -197,6 +198,25 @@ def _groups(predictions: Path) -> dict[str, dict[str, Path]]:
             f"(looked for {', '.join(READABLE)}). Run the prediction first."
         )
     return groups
+
+
+def weights_of(predictions: Path) -> tuple[str, ...]:
+    """SHA-256 of the weights that made a folder of predictions, or folders ``fold_*`` and ``seed_*`` of them.
+
+    Returns
+    -------
+    tuple[str, ...]
+        Sorted; empty unless each folder says it, as ``mambaseg-train predict`` lets it.
+    """
+    found: set[str] = set()
+    for files in _groups(predictions).values():
+        folder = next(iter(files.values())).parent
+        try:
+            weights = json.loads((folder / MARK_FILE).read_text(encoding="utf-8"))["weights"]
+            found |= {str(digest) for digest in weights.values()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return ()  # another program's predictions
+    return tuple(sorted(found))
 
 
 def _check_groups(groups: Mapping[str, Mapping[str, Path]]) -> None:

@@ -47,6 +47,8 @@ class Evaluation:
         Of the libraries that measured.
     unit
         Of distances and tolerances: ``mm``, or ``pixels`` in pictures.
+    weights
+        SHA-256 of each fold's weights that made the predictions; empty where that is not known.
     """
 
     model: str
@@ -58,6 +60,7 @@ class Evaluation:
     structures: tuple[StructureSummary, ...]
     versions: Mapping[str, str]
     unit: str = "mm"
+    weights: tuple[str, ...] = ()
 
     def structure(self, name: str) -> StructureSummary:
         """The figures of one structure.
@@ -81,6 +84,7 @@ class Evaluation:
             "model": self.model,
             "dataset": self.dataset,
             "unit": self.unit,
+            "weights": list(self.weights),
             "settings": self.settings.to_json(),
             "cases": list(self.cases),
             "groups": list(self.groups),
@@ -116,15 +120,22 @@ class Evaluation:
                 structures=tuple(StructureSummary.from_json(item) for item in value["structures"]),
                 versions={str(name): str(version) for name, version in value["versions"].items()},
                 unit=str(value.get("unit", "mm")),  # summaries of before it was written said mm throughout
+                weights=tuple(str(digest) for digest in value.get("weights", ())),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"The evaluation is damaged ({error!r}). Run it again.") from error
 
 
 def make_evaluation(
-    model: str, dataset: str, settings: MetricSettings, scores: Sequence[Score], *, unit: str = "mm"
+    model: str,
+    dataset: str,
+    settings: MetricSettings,
+    scores: Sequence[Score],
+    *,
+    unit: str = "mm",
+    weights: Sequence[str] = (),
 ) -> Evaluation:
-    """Summarise scores; ``unit`` is that of distances."""
+    """Summarise scores; ``unit`` is that of distances, ``weights`` what is known of who made the predictions."""
     structures = summarise(scores, settings.keys)
     return Evaluation(
         model=model,
@@ -136,6 +147,7 @@ def make_evaluation(
         structures=structures,
         versions=_versions(),
         unit=unit,
+        weights=tuple(weights),
     )
 
 

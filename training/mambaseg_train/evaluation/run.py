@@ -160,7 +160,10 @@ def evaluate(
 
 def _written(request: Request, scores: Sequence[Score], output: Path, prefix: str) -> Evaluation:
     scheme = request.scheme
-    evaluation = make_evaluation(request.model, scheme.name, request.settings, scores, unit=scheme.unit)
+    weights = label_files.weights_of(request.predictions)
+    evaluation = make_evaluation(
+        request.model, scheme.name, request.settings, scores, unit=scheme.unit, weights=weights
+    )
     for folder in (output, output / "plots", output / "worst"):
         _make(folder)
     write_scores(output / f"{prefix}cases.csv", scores, request.settings.keys)

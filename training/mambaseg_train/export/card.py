@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from mambaseg.models.spec import Figure, Label, ModelSpec
+from mambaseg_train.evaluation.measures import measure
 from mambaseg_train.evaluation.report import Evaluation
+from mambaseg_train.export.figures import WANTED
 from mambaseg_train.export.provenance import FoldFacts, Part
 
 _SETTINGS = ("optimizer", "lr", "schedule", "weight_decay", "dice_weight", "ce_weight", "amp", "seed")
@@ -29,6 +32,10 @@ class CardFacts:
         Evaluations behind the figures.
     tested
         Cases behind the figures.
+    remarks
+        What a reader of the figures must know.
+    checks
+        Sentences on what was checked at export.
     exported_with
         Versions at export.
     notes
@@ -41,6 +48,8 @@ class CardFacts:
     evaluation: Evaluation | None = None
     control: Evaluation | None = None
     tested: Part | None = None
+    remarks: tuple[str, ...] = ()
+    checks: tuple[str, ...] = ()
     exported_with: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -56,6 +65,7 @@ def make_card(spec: ModelSpec, facts: CardFacts) -> str:
         _section("Structures", _structures(spec.labels)),
         _section("Data", _data(spec, facts)),
         _section("Measured", _measured(spec.figures, facts)),
+        _section("Checked", "\n\n".join(facts.checks)) if facts.checks else "",
         _section("Training", _training(facts)),
         _section("Licence and citation", _rights(spec, facts)),
     ]
@@ -142,14 +152,40 @@ def _measured(figures: Sequence[Figure], facts: CardFacts) -> str:
                 else [f"{control:.{digits}f}{unit}", f"{figure.value - control:+.{digits}f}"]
             )
         rows.append(row)
-    text = _table(head, rows)
-    text += "\n\nThe standard deviation is that over cases."
-    if facts.evaluation.groups:
-        groups = ", ".join(facts.evaluation.groups)
+    parts = [_table(head, rows), _reading(facts.evaluation, facts.control), *facts.remarks]
+    return "\n\n".join([*parts, *_by_group(facts.evaluation), _absent(facts.evaluation)])
+
+
+def _reading(evaluation: Evaluation, control: Evaluation | None) -> str:
+    text = "The standard deviation is that over cases."
+    if evaluation.groups:
+        groups = ", ".join(evaluation.groups)
         text += f" The predictions were made in groups ({groups}): each case by the fold or seeds named there."
-    if facts.control is None:
+    if control is None:
         text += " No control was measured beside it, so these figures do not say whether the Mamba layers help."
     return text
+
+
+def _by_group(evaluation: Evaluation) -> list[str]:
+    """How folds or seeds differ, over all structures."""
+    if not evaluation.groups:
+        return []
+    shown = [item for item in evaluation.overall if item.measure in WANTED and item.groups] or evaluation.overall[:1]
+    rows = []
+    for item in shown:
+        about = measure(item.measure)
+        digits, unit = (2, f" {evaluation.unit}") if about.is_distance else (3, "")
+        means = [f"{item.groups.get(group, math.nan):.{digits}f}" for group in evaluation.groups]
+        spread = "-" if math.isnan(item.group_sd) else f"{item.group_sd:.{digits}f}{unit}"
+        rows.append([about.title, *(mean.replace("nan", "-") for mean in means), spread])
+    head = ["all structures", *evaluation.groups, "standard deviation between them"]
+    return [_table(head, rows)]
+
+
+def _absent(evaluation: Evaluation) -> str:
+    """How often a structure was missed altogether or invented, which means hide."""
+    rows = [[item.name, str(item.missed), str(item.invented)] for item in evaluation.structures]
+    return _table(["structure", "predictions that miss it altogether", "predictions that invent it"], rows)
 
 
 def _training(facts: CardFacts) -> str:

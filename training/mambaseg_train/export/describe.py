@@ -12,7 +12,7 @@ from mambaseg.models.spec import AS_STORED, Figure, Label, ModelSpec
 from mambaseg_train.errors import DataError
 from mambaseg_train.evaluation.report import Evaluation
 from mambaseg_train.export.licences import UNKNOWN
-from mambaseg_train.export.provenance import FoldFacts, Part
+from mambaseg_train.export.provenance import FOLD, FoldFacts, Part
 from mambaseg_train.networks.traits import NETWORKS
 
 
@@ -112,7 +112,7 @@ def describe_model(
         labels=_labels(imported, dataset),
         paired_labels=_pairs(imported, dataset),
         trained_on=_trained_on(label, facts),
-        tested_on="" if tested is None else _tested_on(len(tested.names), label, facts),
+        tested_on="" if evaluation is None else _tested_on(evaluation, label, facts),
         figures=figures,
         licence=details.licence or data_licence(dataset) or UNKNOWN,
         citation=details.citation or line(own_part(dataset).get("citation")),
@@ -148,9 +148,12 @@ def _trained_on(label: str, facts: Sequence[FoldFacts]) -> str:
     return f"{number} cases{each} of {label}"
 
 
-def _tested_on(count: int, label: str, facts: Sequence[FoldFacts]) -> str:
-    known = bool(facts) and all(fold.training for fold in facts)
-    return f"{count} cases of {label}" + (", none of them trained on" if known else "")
+def _tested_on(evaluation: Evaluation, label: str, facts: Sequence[FoldFacts]) -> str:
+    text = f"{len(evaluation.cases)} cases of {label}"
+    if not facts or not all(fold.training for fold in facts):
+        return text
+    by_folds = any(group.startswith(FOLD) for group in evaluation.groups)
+    return text + (", each by a fold that was not trained on it" if by_folds else ", none of them trained on")
 
 
 def _labels(spec: ModelSpec, dataset: Mapping[str, Any]) -> tuple[Label, ...]:

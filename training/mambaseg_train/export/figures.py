@@ -12,12 +12,14 @@ from mambaseg_train.evaluation.report import Evaluation
 from mambaseg_train.evaluation.summary import Statistic
 
 ALL = "all structures"
-_WANTED = ("dice", "nsd", "hd95", "f1")
+WANTED = ("dice", "nsd", "hd95", "f1")
 _DIGITS = 4
 
 
 def make_figures(evaluation: Evaluation, control: Evaluation | None = None) -> tuple[Figure, ...]:
     """Mean and spread over cases of each measure and structure, and over all structures where there are several.
+
+    What else was measured is given over all structures only, so that a card stays readable.
 
     Raises
     ------
@@ -26,12 +28,16 @@ def make_figures(evaluation: Evaluation, control: Evaluation | None = None) -> t
     """
     if control is not None:
         check_comparable(evaluation, control)
-    keys = [key for key in _WANTED if key in evaluation.settings.keys] or list(evaluation.settings.keys)
+    measured = evaluation.settings.keys
+    keys = [key for key in WANTED if key in measured] or list(measured)
+    several = len(evaluation.structures) > 1
     found: list[Figure] = []
-    for key in keys:
-        if len(evaluation.structures) > 1:
+    for key in (*keys, *(key for key in measured if key not in keys)):
+        if several:
             beside = None if control is None else _find(control.overall, key)
             found += _figure(evaluation, ALL, _find(evaluation.overall, key), beside)
+        if several and key not in keys:
+            continue
         for structure in evaluation.structures:
             beside = None if control is None else _find(control.structure(structure.name).statistics, key)
             found += _figure(evaluation, structure.name, _find(structure.statistics, key), beside)
@@ -50,6 +56,7 @@ def check_comparable(evaluation: Evaluation, control: Evaluation) -> None:
         ("cases", evaluation.cases, control.cases),
         ("structures", _names(evaluation), _names(control)),
         ("settings", evaluation.settings.to_json(), control.settings.to_json()),
+        ("units", evaluation.unit, control.unit),
     )
     for what, one, other in sides:
         if one != other:
@@ -76,7 +83,7 @@ def _figure(evaluation: Evaluation, structure: str, found: Statistic | None, con
         settings = evaluation.settings
         tolerance = settings.tolerance if structure == ALL else settings.tolerance_of(structure)
         own = structure == ALL and settings.tolerances
-        title = "NSD" if own else f"NSD at {tolerance:g} mm"
+        title = "NSD" if own else f"NSD at {tolerance:g} {evaluation.unit}"
     return [
         Figure(
             title,
@@ -85,6 +92,6 @@ def _figure(evaluation: Evaluation, structure: str, found: Statistic | None, con
             None if math.isnan(found.sd) else round(found.sd, _DIGITS),
             None if control is None or math.isnan(control.mean) else round(control.mean, _DIGITS),
             found.count,
-            "mm" if about.is_distance else "",
+            evaluation.unit if about.is_distance else "",
         )
     ]

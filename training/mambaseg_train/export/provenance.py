@@ -12,6 +12,8 @@ from typing import Any
 from mambaseg_train.errors import DataError
 from mambaseg_train.trainer.record import read_record
 
+FOLD = "fold_"  # begins the name of a group of predictions that one fold made
+
 
 @dataclass(frozen=True)
 class Part:
@@ -118,32 +120,52 @@ def read_dataset(results: Path) -> dict[str, Any]:
     return value
 
 
-def check_not_trained_on(tested: Sequence[str], grouped: bool, facts: Sequence[FoldFacts]) -> None:
+def check_not_trained_on(
+    judged: Sequence[tuple[str, str]], facts: Sequence[FoldFacts], note: str = ""
+) -> tuple[str, ...]:
     """Refuse figures of cases that the network learnt from.
+
+    A case that a fold predicted is held against that fold's training cases, as the other folds of a cross-validation
+    were trained on it; a case that no fold is named for was predicted by all of them together, and is held against all.
 
     Parameters
     ----------
-    tested
-        Cases that were evaluated.
-    grouped
-        Whether each case was predicted by its own fold, as in a cross-validation.
+    judged
+        Group (``fold_0``, a seed, or empty) and case of each prediction.
     facts
         Of the folds in the package.
+    note
+        Sentence for the refusal, such as why it is strict.
+
+    Returns
+    -------
+    tuple
+        Folds of which it is not known what they were trained on, so that nothing could be checked.
 
     Raises
     ------
     DataError
-        Naming some of the cases.
+        Naming some of the cases, or folds that are not in the package.
     """
-    known = [fold.training for fold in facts if fold.training]
-    if not known:
-        return
-    # In a cross-validation a case is trained on in every fold but the one that predicted it.
-    learnt = frozenset.intersection(*known) if grouped and len(known) > 1 else frozenset.union(*known)
-    both = sorted(learnt & set(tested))
-    if both:
-        shown = ", ".join(f"'{case}'" for case in both[:5]) + (" ..." if len(both) > 5 else "")
+    by_group = {f"{FOLD}{fold.fold}": fold for fold in facts}
+    strangers = sorted({group for group, _ in judged if group.startswith(FOLD)} - set(by_group))
+    if strangers:
         raise DataError(
-            f"{len(both)} of the {len(tested)} evaluated cases were trained on ({shown}), so their figures say nothing "
-            "of how good the model is. Evaluate the fold's validation cases, or cases of a test set."
+            f"The figures are also those of {', '.join(strangers)}, which would not be in the package. Export these "
+            "folds too, or evaluate the predictions of the exported ones alone."
         )
+    learnt: set[str] = set()
+    unknown: set[str] = set()
+    for group, case in judged:
+        asked = [by_group[group]] if group in by_group else list(facts)
+        unknown.update(fold.fold for fold in asked if not fold.training)
+        if any(case in fold.training for fold in asked):
+            learnt.add(case)
+    if learnt:
+        shown = ", ".join(f"'{case}'" for case in sorted(learnt)[:5]) + (" ..." if len(learnt) > 5 else "")
+        raise DataError(
+            f"{len(learnt)} of the {len({case for _, case in judged})} evaluated cases were trained on ({shown}), so "
+            "their figures say nothing of how good the model is. Evaluate the fold's validation cases, or cases of a "
+            f"test set. {note}".strip()
+        )
+    return tuple(fold.fold for fold in facts if fold.fold in unknown)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mambaseg.errors import OutputError
 from mambaseg.models import load_model, write_package
@@ -15,16 +15,21 @@ from mambaseg.models.importers.nnunet import find_results_folder, import_nnunet
 from mambaseg.models.model import Model
 from mambaseg.models.spec import ModelSpec
 from mambaseg_train.errors import DataError
-from mambaseg_train.evaluation.report import Evaluation, read_evaluation
+from mambaseg_train.evaluation.report import Evaluation
 from mambaseg_train.export.card import CardFacts, make_card
-from mambaseg_train.export.describe import Details, data_licence, data_line, describe_model, orientation_of
+from mambaseg_train.export.describe import Details, data_licence, data_line, describe_model, line, orientation_of
 from mambaseg_train.export.figures import make_figures
 from mambaseg_train.export.images import CaseImages, find_images, first_cases
 from mambaseg_train.export.licences import allows_pictures, licence_text
-from mambaseg_train.export.provenance import FoldFacts, Part, check_not_trained_on, read_dataset, read_facts
+from mambaseg_train.export.measured import Measured, read_measured
+from mambaseg_train.export.provenance import FoldFacts, Part, read_dataset, read_facts
+
+if TYPE_CHECKING:
+    from mambaseg_train.export.verify import Agreement  # needs nnU-Net, which takes seconds to load
 
 Say = Callable[[str], None]
 _FINAL = "checkpoint_final"
+_BY_DEFAULT = 1  # case that is verified
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class Order:
     raw
         Raw data set's folder, for verification and the picture; None looks beside the results.
     verify
-        How many cases are segmented by both nnU-Net and the package.
+        How many cases are segmented by both nnU-Net and the package; None takes one where images are at hand.
     picture
         Whether a thumbnail is drawn where the data's licence allows.
     half
@@ -65,7 +70,7 @@ class Order:
     control: Path | None = None
     details: Details = field(default_factory=Details)
     raw: Path | None = None
-    verify: int = 0
+    verify: int | None = None
     picture: bool = True
     half: bool = False
     overwrite: bool = False
@@ -73,26 +78,28 @@ class Order:
 
 @dataclass(frozen=True)
 class Exported:
-    """A package that was written, and whether a picture lies in it."""
+    """A package that was written, whether a picture lies in it, and the cases held against nnU-Net's labels."""
 
     place: Path
     spec: ModelSpec
     card: str
     pictured: bool
+    verified: tuple[Agreement, ...] = ()
 
 
 def export_package(order: Order, say: Say = print) -> Exported:
     """Turn a finished training into a model package.
 
-    The package appears under its name only after the engine loaded it and, where asked for, its labels were found to be
-    nnU-Net's.
+    The package appears under its name only after the engine loaded it and, where images are at hand, its labels were
+    found to be nnU-Net's.
 
     Raises
     ------
     ModelError
         If the training is not one that the engine imports.
     DataError
-        If figures are of cases that were trained on, or of other cases than the control's; if images are missing.
+        If figures are of cases that were trained on, of another data set, or of other cases than the control's; if
+        images are missing.
     RunError
         If labels do not agree with nnU-Net's.
     OutputError
@@ -106,34 +113,34 @@ def export_package(order: Order, say: Say = print) -> Exported:
     imported = import_nnunet(results, checkpoint=order.checkpoint, folds=order.folds, orientation=wanted)
     imported.check_loads()
     facts = read_facts(results, imported.folds)
-    evaluation, control = _evaluations(order, facts)
+    measured = _measured(order, results, dataset, imported, facts)
+    evaluation = None if measured is None else measured.evaluation
+    control = None if measured is None else measured.control
     figures = () if evaluation is None else make_figures(evaluation, control)
     spec = describe_model(
         imported.spec, dataset, facts, order.details, figures=figures, evaluation=evaluation, control=control
     )
     say(f"{spec.title}: folds {', '.join(spec.folds)}, {len(spec.labels)} structures, {len(figures)} figures")
-    card = make_card(spec, _card_facts(order, dataset, facts, evaluation, control))
-    licence = licence_text(spec.licence, order.details.licence_file)
-    return _write(order, results, dataset, imported, spec, card, licence, evaluation, say)
+    for remark in () if measured is None else measured.remarks:
+        say(f"  {remark}")
+    return _write(order, results, dataset, imported, spec, _card_facts(order, dataset, facts, measured), say)
 
 
-def _evaluations(order: Order, facts: tuple[FoldFacts, ...]) -> tuple[Evaluation | None, Evaluation | None]:
+def _measured(
+    order: Order, results: Path, dataset: Mapping[str, Any], imported: Model, facts: tuple[FoldFacts, ...]
+) -> Measured | None:
     if order.summary is None:
         if order.control is not None:
             raise DataError("A control's figures stand beside the model's own: give --figures as well.")
-        return None, None
-    evaluation = read_evaluation(order.summary)
-    grouped = any(group.startswith("fold_") for group in evaluation.groups)
-    check_not_trained_on(evaluation.cases, grouped, facts)
-    return evaluation, None if order.control is None else read_evaluation(order.control)
+        return None
+    # As nnU-Net, dataset.json and the plans call it; an evaluation says what dataset.json does, else the folder
+    names = {results.parent.name, line(dataset.get("name")), line(imported.spec.source.get("dataset"))} - {""}
+    weights = {fold: imported.weights_sha256(fold) for fold in imported.folds}
+    return read_measured(order.summary, order.control, names, facts, weights)
 
 
 def _card_facts(
-    order: Order,
-    dataset: Mapping[str, Any],
-    facts: tuple[FoldFacts, ...],
-    evaluation: Evaluation | None,
-    control: Evaluation | None,
+    order: Order, dataset: Mapping[str, Any], facts: tuple[FoldFacts, ...], measured: Measured | None
 ) -> CardFacts:
     import torch
 
@@ -143,9 +150,10 @@ def _card_facts(
         data=data_line(dataset),
         data_licence=data_licence(dataset),
         folds=facts,
-        evaluation=evaluation,
-        control=control,
-        tested=None if evaluation is None else Part.of(evaluation.cases),
+        evaluation=None if measured is None else measured.evaluation,
+        control=None if measured is None else measured.control,
+        tested=None if measured is None else Part.of(measured.evaluation.cases),
+        remarks=() if measured is None else measured.remarks,
         exported_with={"mambaseg": VERSION, "torch": torch.__version__},
         notes=order.details.notes,
     )
@@ -157,9 +165,7 @@ def _write(
     dataset: Mapping[str, Any],
     imported: Model,
     spec: ModelSpec,
-    card: str,
-    licence: str,
-    evaluation: Evaluation | None,
+    facts: CardFacts,
     say: Say,
 ) -> Exported:
     """Write under a temporary name, load and check that, then give it its name."""
@@ -167,12 +173,14 @@ def _write(
     ending = PACKAGE_SUFFIX if final.suffix == PACKAGE_SUFFIX else ""
     temporary = final.with_name(f".{final.name.removesuffix(ending)}.{uuid.uuid4().hex[:8]}.check{ending}")
     states = {fold: imported.state_dict(fold) for fold in imported.folds}
+    licence = licence_text(spec.licence, order.details.licence_file)
     try:
-        write_package(temporary, spec, states, card, licence, half=order.half)
+        write_package(temporary, spec, states, make_card(spec, facts), licence, half=order.half)
         model = load_model(temporary)
         model.check_loads()
-        known = _known_cases(evaluation, read_facts(results, model.folds))
-        _verify(order, results, dataset, model, known, say)
+        known = _known_cases(facts.evaluation, facts.folds)
+        verified = _verify(order, results, dataset, model, known, say)
+        card = make_card(spec, replace(facts, checks=_checks(order, verified, facts.evaluation)))
         picture = _picture(order, results, dataset, model, known, say)
         written = write_package(
             final, spec, states, card, licence, half=order.half, overwrite=order.overwrite, thumbnail=picture
@@ -181,7 +189,7 @@ def _write(
         remove_tree(temporary)
     load_model(final).check_loads()
     say(f"Wrote '{final}'; the engine loads it.")
-    return Exported(final, written, card, picture is not None)
+    return Exported(final, written, card, picture is not None, verified)
 
 
 def _known_cases(evaluation: Evaluation | None, facts: tuple[FoldFacts, ...]) -> tuple[str, ...]:
@@ -207,16 +215,46 @@ def _images(order: Order, results: Path, dataset: Mapping[str, Any], case: str) 
 
 def _verify(
     order: Order, results: Path, dataset: Mapping[str, Any], model: Model, known: tuple[str, ...], say: Say
-) -> None:
-    if order.verify <= 0:
-        return
-    if not known:
-        raise DataError("It is not known which cases could be verified. Give --figures of an evaluation.")
+) -> tuple[Agreement, ...]:
+    if order.verify == 0:
+        return ()
+    try:
+        cases = _to_verify(order, results, dataset, known)
+    except DataError as error:
+        if order.verify is not None:
+            raise
+        say(f"Not held against nnU-Net's labels: {error}")
+        return ()
     from mambaseg_train.export.verify import verify_package
 
-    cases = [_images(order, results, dataset, case) for case in first_cases(known, order.verify)]
-    for agreement in verify_package(model, results, cases, checkpoint=order.checkpoint):
+    found = verify_package(model, results, cases, checkpoint=order.checkpoint, half=order.half)
+    for agreement in found:
         say(f"  {agreement.sentence()}")
+    return found
+
+
+def _to_verify(order: Order, results: Path, dataset: Mapping[str, Any], known: tuple[str, ...]) -> list[CaseImages]:
+    if not known:
+        raise DataError("It is not known which cases could be verified. Give --figures of an evaluation.")
+    wanted = first_cases(known, _BY_DEFAULT if order.verify is None else order.verify)
+    return [_images(order, results, dataset, case) for case in wanted]
+
+
+def _checks(order: Order, verified: tuple[Agreement, ...], evaluation: Evaluation | None) -> tuple[str, ...]:
+    """What was and was not checked at export, for the card."""
+    found = [
+        "The package's labels were held against those that nnU-Net's own code gives with the training's checkpoint: "
+        + "; ".join(agreement.sentence() for agreement in verified)
+        + "."
+        if verified
+        else "The package's labels were not held against nnU-Net's own."
+    ]
+    if order.half:
+        text = "The weights are stored as float16."
+        text += "" if evaluation is None else " The figures were measured before that, with the float32 weights."
+        text += " The labels above are those of the float16 weights." if verified else ""
+        found.append(text)
+    return tuple(found)
 
 
 def _picture(
