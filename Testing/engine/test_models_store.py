@@ -133,6 +133,20 @@ def test_names_get_codes_only_where_they_are_sure() -> None:
     assert paired_labels(tuple(labels.values())) == ((2, 1),)
 
 
+def test_ends_of_a_structure_get_codes_where_it_has_ends() -> None:
+    given = ["Anterior hippocampus", "hippocampus_posterior", "left hippocampus", "hippocampus"]
+    none = ["anterior liver", "anterior", "left anterior hippocampus", "anterior posterior hippocampus"]
+    labels = make_labels({name: number for number, name in enumerate([*given, *none], start=1)})
+    codes = [label.terminology for label in labels]
+    modifiers = [
+        code and code.type_modifier and (code.type_modifier.value, code.type_modifier.meaning) for code in codes
+    ]
+    ends = [("255549009", "Anterior"), ("255551008", "Posterior")]
+    assert modifiers[:4] == [*ends, ("7771000", "Left"), None]
+    assert [code and code.type.value for code in codes] == ["5366008"] * 4 + [None] * 4
+    assert len({label.color for label in labels}) == 8
+
+
 def test_importing_the_package_imports_no_torch() -> None:
     code = "import sys, mambaseg.models; assert not {'torch', 'numba', 'safetensors'} & set(sys.modules)"
     folder = Path(__file__).resolve().parents[2] / "UMambaSegment"

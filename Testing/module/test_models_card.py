@@ -93,6 +93,17 @@ def test_everything_is_there():
     assert "(Spleen)" not in text  # says nothing that the name does not
 
 
+def test_the_mean_that_a_card_was_given_is_no_further_structure():
+    figures = [
+        Figure("Dice", "all structures", 0.9, 0.1, 0.8, 10),
+        *(Figure("Dice", name, value, None, None, 10) for name, value in (("left_kidney", 0.95), ("spleen", 0.84))),
+        Figure("Dice", "all structures", 2.0, None, None, 10, "mm"),
+    ]
+    text, _ = read(card_html(replace(FULL, figures=tuple(figures))))
+    assert "Mean Dice over 2 structures: 0.9 (control: 0.8)" in text
+    assert text.count("Mean Dice over") == 1
+
+
 def test_colours_are_cells_and_text_has_none():
     html = card_html(FULL)
     assert 'bgcolor="#c80a14"' in html

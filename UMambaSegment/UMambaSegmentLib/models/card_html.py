@@ -17,6 +17,7 @@ from UMambaSegmentLib.models.sizes import bytes_text, spacing_text, times
 
 _SHORT = 8  # structures up to here stand in one column
 _LONG = 40  # above this in three
+_WHOLE = "all structures"  # what mambaseg-train calls the mean over them
 
 
 def card_html(card: ModelCard) -> str:
@@ -163,17 +164,22 @@ def _row(tag: str, cells: Sequence[str]) -> str:
 
 
 def _means(figures: Sequence[Figure]) -> str:
-    """A line for each measure over several structures: the mean, and the control's over the same structures."""
+    """A line for each measure over several structures: the mean, and the control's over the same structures.
+
+    Where the card was given the mean it is taken, as it was measured; it is no further structure.
+    """
     lines = []
     for metric, unit in dict.fromkeys((one.metric, one.unit) for one in figures):
-        same = [one for one in figures if (one.metric, one.unit) == (metric, unit)]
-        if len(same) < 3:
+        same = [one for one in figures if (one.metric, one.unit) == (metric, unit) and one.structure != _WHOLE]
+        whole = next((one for one in figures if (one.metric, one.unit, one.structure) == (metric, unit, _WHOLE)), None)
+        if len(same) < (3 if whole is None else 2):
             continue
+        value = sum(one.value for one in same) / len(same) if whole is None else whole.value
         text = _("Mean {metric} over {count} structures: {value}").format(
-            metric=metric, count=len(same), value=f"{sum(one.value for one in same) / len(same):.3g} {unit}".strip()
+            metric=metric, count=len(same), value=f"{value:.3g} {unit}".strip()
         )
-        controls = [one.control for one in same if one.control is not None]
-        if len(controls) == len(same):
+        controls = [one.control for one in (same if whole is None else [whole]) if one.control is not None]
+        if len(controls) == (len(same) if whole is None else 1):
             mean = f"{sum(controls) / len(controls):.3g} {unit}".strip()
             text += " " + _("(control: {value})").format(value=mean)
         lines.append(f"<p>{escape(text)}</p>")

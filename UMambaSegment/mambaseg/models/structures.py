@@ -20,6 +20,7 @@ from mambaseg.models.spec import Code, Label, Terminology
 _LEFT = Code("SCT", "7771000", "Left")
 _RIGHT = Code("SCT", "24028007", "Right")
 _SIDES = {"left": _LEFT, "l": _LEFT, "lt": _LEFT, "right": _RIGHT, "r": _RIGHT, "rt": _RIGHT}
+_ENDS = {"anterior": Code("SCT", "255549009", "Anterior"), "posterior": Code("SCT", "255551008", "Posterior")}
 _GOLDEN_ANGLE = 0.6180339887
 
 
@@ -29,6 +30,7 @@ class _Known:
     category: Code
     type: Code
     sided: bool
+    ended: bool
 
 
 @functools.cache
@@ -36,7 +38,8 @@ def _known() -> Mapping[str, _Known]:
     table: dict[str, _Known] = {}
     for entry in read_json(Path(__file__).parent / "structures.json")["structures"]:
         red, green, blue = entry["color"]
-        value = _Known((red, green, blue), Code(**entry["category"]), Code(**entry["type"]), entry["sided"])
+        category, kind = Code(**entry["category"]), Code(**entry["type"])
+        value = _Known((red, green, blue), category, kind, entry["sided"], entry.get("ended", False))
         table.update(dict.fromkeys([entry["name"], *entry["aliases"]], value))
     return table
 
@@ -110,7 +113,18 @@ def _look_up(name: str) -> tuple[tuple[int, int, int] | None, Terminology | None
         return known.color, Terminology(known.category, known.type)
     side, rest = side_and_rest(name)
     known = _known().get(rest)
-    if not side or known is None or not known.sided:
-        return None, None
-    modifier = _LEFT if side == "left" else _RIGHT
-    return known.color, Terminology(known.category, known.type, modifier)
+    if side and known is not None and known.sided:
+        return known.color, Terminology(known.category, known.type, _LEFT if side == "left" else _RIGHT)
+    # Never both: there is room for one modifier, and without its side or its end a structure would be another
+    end, rest = _end_and_rest(name)
+    known = _known().get(rest)
+    if end is not None and known is not None and known.ended:
+        return known.color, Terminology(known.category, known.type, end)
+    return None, None
+
+
+def _end_and_rest(name: str) -> tuple[Code | None, str]:
+    words = _words(name)
+    ends = [word for word in words if word in _ENDS]
+    rest = "_".join(word for word in words if word not in _ENDS)
+    return (_ENDS[ends[0]], rest) if len(ends) == 1 else (None, rest)
