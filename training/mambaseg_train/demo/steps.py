@@ -135,14 +135,17 @@ def steps(
         Step(
             "Segment the test cases",
             "With the engine that 3D Slicer's panel runs, from the checkpoint as it is.",
-            ("predict", str(place.results), "--dataset", str(place.raw), "-o", str(place.predictions)),
+            (
+                *("predict", str(place.results), "--dataset", str(place.raw), "-o", str(place.predictions)),
+                *("--device", "cpu"),  # where a person who got the package may run it, to the last voxel
+            ),
         ),
         Step(
             "Measure",
-            "Dice, surface Dice and distances by case, with plots and the worst cases.",
+            "What the recipe measures, such as Dice and surface Dice, by case; with plots and the worst cases.",
             (
                 *("evaluate", str(place.predictions), str(place.raw / "labelsTs"), "--dataset", str(place.raw)),
-                *("-o", str(place.evaluation), "--name", title),
+                *("-o", str(place.evaluation), "--metrics", task.recipe, "--name", title),
             ),
         ),
         Step(
