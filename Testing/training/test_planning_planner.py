@@ -184,6 +184,22 @@ def test_a_recipes_settings_stand_in_the_plans_and_reach_the_trainer(folders: Fo
         plan(902, "umamba_bot", folders, recipe=recipe, say=list)
 
 
+def test_regions_and_the_ignore_label_have_no_heads_of_their_own(folders: Folders):
+    from mambaseg_train.planning.planner import MambasegPlanner
+
+    file = folders.raw / NAME / "dataset.json"
+    described = json.loads(file.read_text())
+    folders.use()
+    for labels, heads in (
+        ({"background": 0, "left blob": 1, "right blob": 2}, 3),
+        ({"background": 0, "left blob": 1, "right blob": 2, "ignore": 3}, 3),
+        ({"background": 0, "whole": [1, 2], "core": [2]}, 2),
+        ({"background": 0, "whole": [1, 2], "core": [2], "ignore": 3}, 2),
+    ):
+        file.write_text(json.dumps({**described, "labels": labels, "regions_class_order": [1, 2]}))
+        assert MambasegPlanner(NAME, "umamba_bot", 4, "heads", Sizes()).heads == heads
+
+
 def test_without_mixed_precision_more_memory_is_reckoned_with(folders: Folders):
     sizes = Sizes(features=8, blocks=1, max_patch=32, batch=2)
     mixed, full = (

@@ -44,13 +44,19 @@ def weights(trained: Trained) -> dict[str, torch.Tensor]:
     return found
 
 
-def make(folders: Folders, *, own: dict[str, Any] | None = None, name: str = "nnUNetTrainerResidualUNet") -> Any:
+def make(
+    folders: Folders,
+    *,
+    own: dict[str, Any] | None = None,
+    name: str = "nnUNetTrainerResidualUNet",
+    **described_as: Any,
+) -> Any:
     place = folders.preprocessed / DATASET
     plans = json.loads((place / f"{PLANS}.json").read_text())
     plans["mambaseg"]["training"] = {"epochs": 2, "iterations": 1, "validation_iterations": 1, "bad_steps": 2}
     plans["mambaseg"]["left_right_axis"] = 2
     described = json.loads((place / "dataset.json").read_text())
-    described["mambaseg"] = own or {}
+    described.update({"mambaseg": own or {}, **described_as})
     return load_trainer(name)(plans, "3d_fullres", 0, described, torch.device("cpu"))
 
 
@@ -167,6 +173,54 @@ def test_a_class_that_was_not_annotated_changes_neither_loss_nor_metrics(folders
     whole = make(folders)
     whole.initialize()
     assert whole.train_step(_batch(whole))["loss"] != found[0][1]
+
+
+def test_nested_regions_are_trained_by_their_sigmoids(folders: Folders):
+    regions = {"background": 0, "whole": [1, 2], "core": [2]}
+    trainer = make(folders, labels=regions, regions_class_order=[1, 2])
+    trainer.initialize()
+    batch = _batch(trainer)
+    # as nnU-Net's loader gives regions: one channel each, a voxel in both where it is core
+    batch["target"] = [torch.cat((each > 0, each == 2), dim=1) for each in batch["target"]]
+    assert trainer.network(batch["data"])[0].shape[1] == 2
+    before = {key: value.clone() for key, value in trainer.network.state_dict().items()}
+    assert math.isfinite(float(trainer.train_step(batch)["loss"]))
+    assert any(not torch.equal(before[key], value) for key, value in trainer.network.state_dict().items())
+    trainer.network.eval()
+    with torch.no_grad():
+        scores = trainer.validation_step(batch)
+    assert len(scores["tp_hard"]) == 2
+
+
+def test_what_is_to_be_ignored_changes_nothing_beside_partial_labels(folders: Folders):
+    """Voxels of the ignore label may hold anything in the image; a class that was not annotated stays merged there."""
+    losses = []
+    for shift in (0.0, 100.0):
+        own = {"annotated": {"case_00": ["left blob"]}}
+        labels = {"background": 0, "left blob": 1, "right blob": 2, "ignore": 3}
+        trainer = make(folders, own=own, labels=labels)
+        trainer.initialize()
+        batch = _batch(trainer)
+        for each in batch["target"]:
+            each[...] = 3
+            each[..., : each.shape[-1] // 4] = torch.randint(0, 3, each[..., : each.shape[-1] // 4].shape).to(each)
+        found = trainer.loss
+        seen: list[torch.Tensor] = []
+
+        def observed(
+            outputs: Any, target: Any, found: Any = found, seen: list[Any] = seen, shift: float = shift
+        ) -> Any:
+            ignored = [each == 3 for each in target]
+            moved = [each + shift * (mask & (torch.arange(each.shape[1]).view(1, -1, 1, 1, 1) == 1))
+                     for each, mask in zip(outputs, ignored, strict=True)]  # fmt: skip
+            seen.append(found(moved, target))
+            return seen[-1]
+
+        trainer.loss = observed
+        torch.manual_seed(3)
+        losses.append(float(trainer.train_step(batch)["loss"]))
+    assert math.isfinite(losses[0])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 def test_pairs_are_kept_apart_in_training_and_in_what_inference_may_mirror(folders: Folders):
