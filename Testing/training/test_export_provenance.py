@@ -216,3 +216,24 @@ def test_the_licences_text(tmp_path: Path):
 def test_a_few_cases_are_spread_over_all():
     assert first_cases(["d", "c", "b", "a"], 2) == ("a", "c")
     assert first_cases(["a"], 5) == ("a",)
+
+
+def test_settings_that_were_changed_midway_are_told(tmp_path: Path):
+    fold = tmp_path / "fold_0"
+    fold.mkdir()
+    settings = {"optimizer": "sgd", "lr": 0.001, "amp": True, "seed": 1}
+    record = {
+        "settings": settings,
+        "earlier_settings": [
+            {"until_epoch": 3, "settings": {**settings, "lr": 0.1}},
+            {"until_epoch": 8, "settings": {**settings, "lr": 0.01}},
+        ],
+        "device": "cpu (x86_64, 2 threads)",
+    }
+    (fold / "mambaseg_training.json").write_text(json.dumps(record))
+    (facts,) = read_facts(tmp_path, ("0",))
+    assert facts.changes == ("lr 0.1 until epoch 3", "lr 0.01 until epoch 8")
+    from mambaseg_train.export.card import _fold_row
+
+    assert "lr 0.001, lr 0.1 until epoch 3, lr 0.01 until epoch 8" in _fold_row(facts)[3]
+    assert "amp" not in _fold_row(facts)[3]  # it has no effect on a CPU

@@ -198,7 +198,11 @@ def _training(facts: CardFacts) -> str:
 
 
 def _fold_row(fold: FoldFacts) -> list[str]:
-    settings = ", ".join(f"{key} {_plain(fold.settings[key])}" for key in _SETTINGS[:-1] if key in fold.settings)
+    # mixed precision is CUDA's; elsewhere the setting has no effect
+    shown = [key for key in _SETTINGS[:-1] if key != "amp" or not fold.device.startswith(("cpu", "mps"))]
+    settings = ", ".join(
+        [*(f"{key} {_plain(fold.settings[key])}" for key in shown if key in fold.settings), *fold.changes]
+    )
     return [fold.fold, str(fold.steps), _plain(fold.settings.get("seed", "-")), settings or "-", fold.device or "-"]
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,8 @@ class FoldFacts:
         Where it was trained.
     steps
         Optimiser steps that were made.
+    changes
+        Settings that an interrupted training did not go on with: "lr 0.01 until epoch 20".
     """
 
     fold: str
@@ -68,6 +71,7 @@ class FoldFacts:
     versions: Mapping[str, str] = field(default_factory=dict)
     device: str = ""
     steps: int = 0
+    changes: tuple[str, ...] = ()
 
     @property
     def training(self) -> frozenset[str]:
@@ -99,6 +103,17 @@ def _fold(folder: Path, fold: str) -> FoldFacts:
         versions={str(name): str(version) for name, version in (record.get("versions") or {}).items()},
         device=str(record.get("device", "")),
         steps=sum(int(epoch["steps"]) for epoch in record.get("epochs") or []),
+        changes=_changes(record),
+    )
+
+
+def _changes(record: Mapping[str, Any]) -> tuple[str, ...]:
+    periods = [*(record.get("earlier_settings") or []), {"settings": record.get("settings") or {}}]
+    return tuple(
+        f"{name} {value} until epoch {before['until_epoch']}"
+        for before, after in pairwise(periods)
+        for name, value in before["settings"].items()
+        if name in after["settings"] and after["settings"][name] != value
     )
 
 
