@@ -149,7 +149,11 @@ def test_intensities_that_are_no_numbers_are_refused(folders: Folders):
 def test_a_misnamed_case_in_the_annotations_is_refused(folders: Folders):
     file = folders.raw / NAME / "dataset.json"
     described = json.loads(file.read_text())
-    described["mambaseg"] = {"annotated": {"case_99": ["left blob"]}}
+    # a test case may be annotated in part too
+    described["mambaseg"] = {"annotated": {"case_05": ["left blob"], "case_00": ["left blob"]}}
+    file.write_text(json.dumps(described))
+    _plan(folders, "umamba_bot", 6, sizes=Sizes(features=8))
+    described["mambaseg"]["annotated"]["case_99"] = ["left blob"]
     file.write_text(json.dumps(described))
     with pytest.raises(DataError, match="case_99"):
         _plan(folders, "umamba_bot", 6)

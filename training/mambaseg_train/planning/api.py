@@ -164,7 +164,7 @@ def plan(
             None if recipe is None else int(recipe.dimension[0]),
         )
         planner.training, planner.recipe = training, "" if recipe is None else recipe.id
-        _check_cases(described, planner.dataset)
+        _check_cases(described, planner.dataset, raw)
         axis = left_right_axis([case["images"][0] for case in planner.dataset.values()]) if described.pairs else None
         planner.left_right_axis = axis
         plans: dict[str, Any] = planner.plan_experiment()
@@ -206,12 +206,17 @@ def _spacing_for(size: Sequence[int], fingerprint: dict[str, Any]) -> tuple[floa
     return (apart, *(float(np.median(extents[:, axis + 1])) / edge for axis, edge in enumerate(size)))
 
 
-def _check_cases(described: Description, cases: Collection[str]) -> None:
-    unknown = [case for case in described.annotated if case not in cases]
+def _check_cases(described: Description, training: Collection[str], raw: Path) -> None:
+    """A case that is annotated in part must be there, among those for training or for testing."""
+    ending = str(json.loads((raw / "dataset.json").read_text(encoding="utf-8")).get("file_ending", ""))
+    testing = {path.name.removesuffix(ending) for path in (raw / "labelsTs").glob(f"*{ending}")}
+    images = (raw / "imagesTs").glob(f"*_[0-9][0-9][0-9][0-9]{ending}")
+    testing |= {path.name.removesuffix(ending)[: -len("_0000")] for path in images}
+    unknown = [case for case in described.annotated if case not in training and case not in testing]
     if unknown:
         raise DataError(
-            f"'annotated' in the dataset.json names the case '{unknown[0]}', which is not among the training cases. "
-            "Correct its name, or else its missing classes would be taught as background."
+            f"'annotated' in the dataset.json names the case '{unknown[0]}', which is not among the cases. Correct its "
+            "name, or else its missing classes would be taught as background."
         )
 
 
