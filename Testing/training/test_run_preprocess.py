@@ -163,6 +163,19 @@ def test_the_fingerprint_is_taken_anew_where_images_changed(folders: Folders, mo
     assert taken == [False, True]
 
 
+def test_words_for_people_are_taken_over_without_preprocessing_again(folders: Folders):
+    file = folders.raw / DATASET / "dataset.json"
+    described = json.loads(file.read_text())
+    file.write_text(json.dumps({**described, "licence": "CC0-1.0", "mambaseg": {"structures": []}}))
+    assert "preprocessed already" in run(folders)[0]
+    assert json.loads((folders.preprocessed / DATASET / "dataset.json").read_text())["licence"] == "CC0-1.0"
+    file.write_text(json.dumps({**described, "mambaseg": {"annotated": {"case_00": ["left blob"]}}}))
+    assert any("preprocessing into" in line for line in run(folders))
+    file.write_text("{")
+    with pytest.raises(DataError, match="cannot be read as JSON"):
+        run(folders)
+
+
 def test_preprocessing_does_not_use_up_what_planning_must_know(folders: Folders, monkeypatch: pytest.MonkeyPatch):
     """Images change, are preprocessed, and only then planned for: the fingerprint is still of the old ones."""
     taken = []

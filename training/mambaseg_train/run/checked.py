@@ -10,20 +10,39 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from mambaseg_train.checks.dataset import check_dataset
 from mambaseg_train.files import write_text
 
 _MARK = "mambaseg_checked.json"
+_FOR_PEOPLE = frozenset({"name", "description", "licence", "license", "reference", "release", "mambaseg"})
+_OURS = ("annotated", "paired_labels", "split")
 _MEASURED = "mambaseg_fingerprint.json"  # of which state nnU-Net's dataset_fingerprint.json is
 
 
 def state_of(raw: Path) -> str:
-    """Digest of a raw data set's state: name, size and time of every training file, and what dataset.json says."""
+    """Digest of a raw data set's state: name, size and time of every training file, and what dataset.json says.
+
+    What dataset.json says for people alone (licence, citation, colours) does not count: a new word there is no reason
+    to preprocess for hours.
+    """
     files = sorted(path for part in ("imagesTr", "labelsTr") for path in (raw / part).glob("*"))
     state = [(path.parent.name, path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    described = (raw / "dataset.json").read_text(encoding="utf-8")
-    return hashlib.sha256(json.dumps([state, described]).encode()).hexdigest()
+    counted = _counted((raw / "dataset.json").read_text(encoding="utf-8"))
+    return hashlib.sha256(json.dumps([state, counted]).encode()).hexdigest()
+
+
+def _counted(text: str) -> Any:
+    try:
+        described = json.loads(text)
+    except ValueError:
+        return text  # the check that follows says what is wrong with it
+    if not isinstance(described, dict):
+        return described
+    own = described.get("mambaseg")
+    ours = {name: own.get(name) for name in _OURS} if isinstance(own, dict) else None
+    return [{name: value for name, value in described.items() if name not in _FOR_PEOPLE}, ours]
 
 
 def ensure_checked(raw: Path, preprocessed: Path, say: Callable[[str], None]) -> bool:

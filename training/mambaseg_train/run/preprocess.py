@@ -128,6 +128,7 @@ def preprocess(
         digest = _digest(plans, chosen, folders.raw / name)
         if not fresh and is_preprocessed(plans, chosen, folders, name):
             say(f"{wanted}: preprocessed already ({folder.name})")
+            _copy_description(name, folders)
         else:
             say(f"{wanted}: preprocessing into {folder.name} ...")
             mark.unlink(missing_ok=True)
@@ -280,6 +281,12 @@ def _copy_references(name: str, folders: nnunet.Folders) -> None:
     described = json.loads((raw / "dataset.json").read_text(encoding="utf-8"))
     target = folders.preprocessed / name / "gt_segmentations"
     target.mkdir(exist_ok=True)
-    shutil.copyfile(raw / "dataset.json", folders.preprocessed / name / "dataset.json")
+    _copy_description(name, folders)
     for case, files in get_filenames_of_train_images_and_targets(str(raw), described).items():
         shutil.copy2(files["label"], target / f"{case}{described['file_ending']}")
+
+
+def _copy_description(name: str, folders: nnunet.Folders) -> None:
+    """Copy dataset.json to where training reads it, and export after it."""
+    text = (folders.raw / name / "dataset.json").read_text(encoding="utf-8")
+    write_text(folders.preprocessed / name / "dataset.json", text)
