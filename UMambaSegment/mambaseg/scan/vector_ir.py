@@ -63,6 +63,14 @@ class VectorBuilder:
         """Write a vector as element ``index``."""
         self.ir.store(value, self.ir.gep(base, [index], source_etype=FLOATS), align=4)
 
+    def prefetch(self, base: Any, index: Any) -> None:
+        """Ask for the cache line of a float to be brought near, for reading."""
+        place = self.ir.gep(base, [index], source_etype=FLOAT)
+        flag = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [place.type, flag, flag, flag])
+        function = self.ir.module.declare_intrinsic("llvm.prefetch", [place.type], kind)
+        self.ir.call(function, [place, *(ir.Constant(flag, value) for value in (0, 3, 1))])
+
     def fused(self, a: Any, b: Any, c: Any) -> Any:
         """``a * b + c``, in one rounding where the processor has it."""
         return self._llvm("fmuladd", a, b, c)
