@@ -23,7 +23,10 @@ from mambaseg import scan
         (3, 12, 64, 16, 4),
         (1, 40, 1009, 33, 1),
         (1, 16, 65, 64, 1),
-        # the numba kernel's stretch of 256 tokens, its edges, and what is asked for ahead of a short last one
+        # the numba kernel's stretch of 256 tokens and squares of 16 x 16: their edges, and what is asked for ahead
+        (1, 16, 16, 2, 1),
+        (1, 32, 17, 2, 2),
+        (2, 48, 300, 3, 1),
         (2, 20, 255, 4, 1),
         (1, 20, 256, 4, 2),
         (2, 34, 513, 5, 2),

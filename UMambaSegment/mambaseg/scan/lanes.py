@@ -42,6 +42,36 @@ def _fetch(_context: Any, first: Any, row: Any, rows: Any, count: Any) -> Any:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
+def _turn(_context: Any, source: Any, apart: Any, target: Any, spread: Any, count: Any) -> Any:
+    """Transpose ``count`` squares of 16 x 16 floats: rows ``apart`` floats from each other go to rows ``spread`` apart.
+
+    From one square to the next the source goes on by 16 floats where its rows are long, else by 16 rows; the target
+    the other way.
+    """
+
+    def generate(_ctx: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        v = VectorBuilder(builder)
+        source_, target_ = v.pointer(arguments[0], FLOAT), v.pointer(arguments[2], FLOAT)
+        sixteen = ir.Constant(INDEX, LANES)
+        square = ir.Constant(INDEX, LANES * LANES)
+        narrow = builder.icmp_unsigned("==", arguments[1], sixteen)
+        step_source = builder.select(narrow, square, sixteen)
+        step_target = builder.select(narrow, sixteen, square)
+        with cgutils.for_range(builder, arguments[4]) as loop:
+            at = builder.mul(loop.index, step_source)
+            to = builder.mul(loop.index, step_target)
+            rows = [
+                v.load_at(source_, builder.add(at, builder.mul(arguments[1], ir.Constant(INDEX, n))))
+                for n in range(LANES)
+            ]
+            for n, row in enumerate(v.transposed(rows)):
+                v.store_at(row, target_, builder.add(to, builder.mul(arguments[3], ir.Constant(INDEX, n))))
+        return ir.Constant(INDEX, 0)
+
+    return types.int64(types.intp, types.int64, types.intp, types.int64, types.int64), generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
 def _soften(_context: Any, step: Any, bias: Any, count: Any, softplus: Any) -> Any:
     """Add the bias to ``count`` vectors of steps and pass them through softplus where asked, in place."""
 
@@ -167,23 +197,30 @@ def scan_kernel(
         c_rows = np.zeros((order, STRETCH), np.float32)
         for t0 in range(0, length, STRETCH):
             count = min(STRETCH, length - t0)
+            at = ((b * dim + first) * length + t0) * 4
+            squares = count // LANES if width == LANES and length > LANES else 0
+            turned = squares * LANES
+            _turn(delta.ctypes.data + at, length, step.ctypes.data, LANES, squares)
+            _turn(u.ctypes.data + at, length, inputs.ctypes.data, LANES, squares)
+            if gated:
+                _turn(z.ctypes.data + at, length, gates.ctypes.data, LANES, squares)
             for c in range(width):
-                for t in range(count):
+                for t in range(turned, count):
                     step[t, c] = delta[b, first + c, t0 + t]
                     inputs[t, c] = u[b, first + c, t0 + t]
                 if gated:
-                    for t in range(count):
+                    for t in range(turned, count):
                         gates[t, c] = z[b, first + c, t0 + t]
             ahead = min(STRETCH, length - t0 - count)
             if ahead > 0:
-                at = ((b * dim + first) * length + t0 + count) * 4
-                _fetch(delta.ctypes.data + at, length, width, ahead)
-                _fetch(u.ctypes.data + at, length, width, ahead)
+                later = at + count * 4
+                _fetch(delta.ctypes.data + later, length, width, ahead)
+                _fetch(u.ctypes.data + later, length, width, ahead)
                 if gated:
-                    _fetch(z.ctypes.data + at, length, width, ahead)
-                at = ((b * groups + g) * state * length + t0 + count) * 4
-                _fetch(B.ctypes.data + at, length, state, ahead)
-                _fetch(C.ctypes.data + at, length, state, ahead)
+                    _fetch(z.ctypes.data + later, length, width, ahead)
+                later = ((b * groups + g) * state * length + t0 + count) * 4
+                _fetch(B.ctypes.data + later, length, state, ahead)
+                _fetch(C.ctypes.data + later, length, state, ahead)
             _soften(step.ctypes.data, shift.ctypes.data, count, softplus)
             for t in range(count):
                 for c in range(LANES):
@@ -198,8 +235,9 @@ def scan_kernel(
                 c_rows.ctypes.data, out.ctypes.data, count, order,
             )  # fmt: skip
             _finish(out.ctypes.data, inputs.ctypes.data, gates.ctypes.data, skip.ctypes.data, count, gated)
+            _turn(out.ctypes.data, LANES, y.ctypes.data + at, length, squares)
             for c in range(width):
-                for t in range(count):
+                for t in range(turned, count):
                     y[b, first + c, t0 + t] = out[t, c]
         for c in range(width):
             for n in range(state):
