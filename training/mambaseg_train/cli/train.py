@@ -24,7 +24,7 @@ import click
 @click.option("--set", "given", multiple=True, metavar="NAME=VALUE", help="Any setting, such as optimizer=adamw.")
 @click.option("--workers", type=click.IntRange(0), help="Processes for augmentation; 0 repeats exactly.")
 @click.option("--anew", is_flag=True, help="Begin again; the earlier training is set aside.")
-@click.option("--validate", is_flag=True, help="Let nnU-Net predict the fold's validation cases in the end, or now if it is trained.")
+@click.option("--validate", is_flag=True, help="Let nnU-Net predict the fold's validation cases in the end.")
 @click.option("--verbose", is_flag=True, help="Show nnU-Net's own lines too.")
 def command(
     *,
