@@ -240,3 +240,24 @@ def test_a_scene_whose_model_is_not_here_says_so(person: Person) -> None:
     person.widget._parameterNode.model = "of-another-computer"
     person.app.process_events()
     assert "'of-another-computer', which this scene was made with, is not" in person.ui.segmentButton.toolTip
+
+
+def test_a_forecast_that_comes_too_late_is_not_shown(person: Person) -> None:
+    """It is in the pipe already when the panel is closed, whose labels Slicer then deletes."""
+    person.choose_volume(person.add_phantom())
+    person.app.wait(lambda: "Needs about" in person.ui.forecastLabel.text, 60, "the forecast")
+    section = person.widget.panel._run
+    service, kept = section._context.service, []
+    service.start_forecast = lambda *given: kept.append(given[-2:]) or object()
+    service.cancel_job = lambda _job: None
+    section._ask_forecast()
+    section._ask_forecast()
+    kept[0][0]({"sentence": "of an earlier question"})
+    assert person.ui.forecastLabel.text.startswith("Working out")
+    kept[1][0]({"sentence": "of this one"})
+    assert person.ui.forecastLabel.text == "of this one"
+    section._ask_forecast()
+    section.close()
+    kept[2][0]({"sentence": "too late"})
+    kept[2][1](RuntimeError("too late"))
+    assert "too late" not in person.ui.forecastLabel.text

@@ -40,6 +40,7 @@ class RunSection:
         self._run: Any = None
         self._phase: Phase = "idle"
         self._forecast_job: Any = None
+        self._asked: object = None  # the question whose answer is still wanted
         self._forecast_for: object = None
         self._volume_id = ""
         self._open = False
@@ -147,19 +148,22 @@ class RunSection:
             return
         self._forget_forecast()
         self._say_forecast(_("Working out what this needs..."))
+        asked = self._asked = object()
         try:
             self._forecast_job = self._context.service.start_forecast(
                 self._images.nodes(),
                 self._context.parameters.region,
                 card.id,
                 self.options(),
-                self._on_forecast,
-                self._on_no_forecast,
+                lambda answer: self._on_forecast(asked, answer),
+                lambda error: self._on_no_forecast(asked, error),
             )
         except (ExtensionError, MambasegError) as error:
             self._say_forecast(str(error))
 
-    def _on_forecast(self, answer: Mapping[str, Any]) -> None:
+    def _on_forecast(self, asked: object, answer: Mapping[str, Any]) -> None:
+        if asked is not self._asked:
+            return  # it was in the pipe already when the question was taken back, or the panel closed
         self._forecast_job = None
         sentence, plan = str(answer.get("sentence", "")), [str(line) for line in answer.get("plan", ())]
         if answer.get("fits", True):
@@ -167,7 +171,9 @@ class RunSection:
         else:  # what will be done then is no detail any more
             self._say_forecast(" ".join([sentence, _("That is more than is free now."), *plan]))
 
-    def _on_no_forecast(self, error: EngineError) -> None:
+    def _on_no_forecast(self, asked: object, error: EngineError) -> None:
+        if asked is not self._asked:
+            return
         self._forecast_job = None
         self._say_forecast(str(error), error.log)
 
@@ -232,6 +238,7 @@ class RunSection:
     def _forget_forecast(self) -> None:
         """A question that waits, or is being answered, must not keep a run waiting."""
         self._timer.stop()
+        self._asked = None
         if self._forecast_job is not None:
             job, self._forecast_job = self._forecast_job, None
             self._context.service.cancel_job(job)
@@ -288,7 +295,7 @@ class RunSection:
 
     def close(self) -> None:
         """Stop what runs; nothing is shown any more."""
-        self._timer.stop()
+        self._forget_forecast()
         if self._run is not None:
             run, self._run = self._run, None
             run.abandon()
