@@ -128,7 +128,7 @@ def test_names_that_would_break_the_header_are_made_safe(tmp_path: Path):
 
 def test_slicer_itself_opens_it(tmp_path: Path):
     slicer = pytest.importorskip("slicer", reason="slicer-core is not installed: 3D Slicer's own reader was not asked")
-    vtk = pytest.importorskip("vtk")
+    vtk = pytest.importorskip("vtk", reason="vtk is not installed: 3D Slicer's own reader was not asked")
     from vtk.util.numpy_support import vtk_to_numpy
 
     result = make_result()

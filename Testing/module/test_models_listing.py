@@ -46,8 +46,8 @@ def test_the_real_bundled_models():
 
 
 def test_a_card_says_what_the_engine_reads():
-    schema = pytest.importorskip("mambaseg.models.schema")
-    pytest.importorskip("fastjsonschema")
+    schema = pytest.importorskip("mambaseg.models.schema", reason="the engine is not on the path here")
+    pytest.importorskip("fastjsonschema", reason="fastjsonschema, which checks descriptions, is not installed")
     spec = schema.spec_from_json(description(family="Abdomen", variant="Residual"))
     assert isinstance(spec, ModelSpec)
     assert (spec.family, spec.variant) == ("Abdomen", "Residual")
@@ -55,7 +55,7 @@ def test_a_card_says_what_the_engine_reads():
 
 
 def test_family_and_variant_in_the_real_catalogue_schema(tmp_path):
-    pytest.importorskip("fastjsonschema")
+    pytest.importorskip("fastjsonschema", reason="fastjsonschema, which checks descriptions, is not installed")
     from mambaseg.models.catalogue import load_catalogue
 
     put_catalogue(tmp_path, entry("hearts", family="Heart", variant="U-Mamba"))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from mambaseg_train.nnunet import Folders
 
 _VARIABLES = ("nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results", "nnUNet_extTrainer")
 
@@ -28,7 +31,6 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Base folder of a 3D data set, planned for residual_unet and preprocessed for 3d_fullres; copy what you change."""
     from tiny_datasets import make_dataset
 
-    from mambaseg_train.nnunet import Folders
     from mambaseg_train.planning.api import plan
     from mambaseg_train.planning.sizes import Sizes
     from mambaseg_train.run.preprocess import preprocess
@@ -45,3 +47,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
+
+
+@pytest.fixture
+def folders(tiny: Path, tmp_path: Path) -> Folders:
+    """A copy of `tiny`, in use; it may be changed."""
+    shutil.copytree(tiny, tmp_path / "base")
+    made = Folders.below(tmp_path / "base")
+    made.use()
+    return made

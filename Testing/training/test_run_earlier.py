@@ -23,14 +23,6 @@ DATASET = "Dataset901_Tiny"
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture
-def folders(tiny: Path, tmp_path: Path) -> Folders:
-    shutil.copytree(tiny, tmp_path / "base")
-    made = Folders.below(tmp_path / "base")
-    made.use()
-    return made
-
-
 def run(folders: Folders, *, said: list[str] | None = None, **more: Any) -> Trained:
     options = {name: more.pop(name) for name in ("resume", "validate", "epoch_done") if name in more}
     small = {"epochs": 1, "iterations": 1, "validation_iterations": 1, **more}

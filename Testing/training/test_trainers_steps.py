@@ -25,14 +25,6 @@ DATASET = "Dataset901_Tiny"
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture
-def folders(tiny: Path, tmp_path: Path) -> Folders:
-    shutil.copytree(tiny, tmp_path / "base")
-    made = Folders.below(tmp_path / "base")
-    made.use()
-    return made
-
-
 def run(folders: Folders, fold: int | str = 0, epoch_done: Any = None, **overrides: Any) -> Trained:
     small = {"epochs": 4, "iterations": 2, "validation_iterations": 1, **overrides}
     job = Job(DATASET, PLANS, "3d_fullres", fold, device="cpu", overrides=small)

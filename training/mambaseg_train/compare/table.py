@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from mambaseg_train.evaluation.measures import measure
 from mambaseg_train.evaluation.paired import ALL_STRUCTURES, PairedResult
 from mambaseg_train.evaluation.report import grouping_text
 from mambaseg_train.evaluation.summary import Statistic
-from mambaseg_train.evaluation.table import write_long_scores
+from mambaseg_train.evaluation.table import cell, csv_rows, write_long_scores
 
 _GIBI = 2**30
 _COLUMNS = (
@@ -207,11 +206,7 @@ def write_table(folder: Path, design: Design, compared: Sequence[Compared]) -> t
     text, sheet, cases = folder / "comparison.md", folder / "comparison.csv", folder / "cases.csv"
     with replacing(text, ".md") as temporary:
         temporary.write_text(markdown(design, compared), encoding="utf-8")
-    with (
-        replacing(sheet, ".csv") as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
+    with csv_rows(sheet) as writer:
         writer.writerow(_COLUMNS)
         for item in compared:
             writer.writerows(_csv_rows(item))
@@ -230,16 +225,16 @@ def _csv_row(item: Compared, structure: str, part: Statistic) -> list[object]:
     tested: list[object] = [""] * 10
     if result is not None:
         numbers = (result.second, result.difference, result.low, result.high, result.p_value, result.p_adjusted)
-        tested = [result.independent, *map(_cell, numbers), result.first_better, result.second_better, result.equal]
+        tested = [result.independent, *map(cell, numbers), result.first_better, result.second_better, result.equal]
     cost = item.cost
     return [
         item.network,
         part.measure,
         structure,
         part.count,
-        _cell(part.mean),
-        _cell(part.sd),
-        _cell(part.group_sd),
+        cell(part.mean),
+        cell(part.sd),
+        cell(part.group_sd),
         *tested,
         cost.parameters,
         cost.operations,
@@ -253,7 +248,3 @@ def _csv_row(item: Compared, structure: str, part: Statistic) -> list[object]:
         "" if cost.seconds_per_step is None else f"{cost.seconds_per_step:.6g}",
         cost.device,
     ]
-
-
-def _cell(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.6g}"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mambaseg.io.files import replacing
 from mambaseg_train.errors import DataError
@@ -60,8 +62,9 @@ class Score:
         return self.values.get(key, math.nan)
 
 
-def write_scores(path: Path, scores: Sequence[Score], keys: Sequence[str]) -> None:
-    """Write scores as CSV (UTF-8, comma, point), one row a case and structure; undefined is empty.
+@contextmanager
+def csv_rows(path: Path) -> Iterator[Any]:
+    """A CSV writer (UTF-8, comma, line feeds) whose file appears whole or not at all.
 
     Raises
     ------
@@ -72,10 +75,21 @@ def write_scores(path: Path, scores: Sequence[Score], keys: Sequence[str]) -> No
         replacing(path, ".csv") as temporary,
         temporary.open("w", encoding="utf-8", newline="") as file,
     ):
-        writer = csv.writer(file, lineterminator="\n")
+        yield csv.writer(file, lineterminator="\n")
+
+
+def write_scores(path: Path, scores: Sequence[Score], keys: Sequence[str]) -> None:
+    """Write scores as CSV (UTF-8, comma, point), one row a case and structure; undefined is empty.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    with csv_rows(path) as writer:
         writer.writerow((*_FIXED, *keys, *_SIZES))
         for score in scores:
-            cells = (_cell(score.value(key)) for key in keys)
+            cells = (cell(score.value(key)) for key in keys)
             names = (score.group, score.case, score.structure)
             writer.writerow((*names, *cells, score.truth_voxels, score.prediction_voxels))
 
@@ -88,19 +102,16 @@ def write_long_scores(path: Path, scores: Mapping[str, Sequence[Score]], keys: S
     OutputError
         If it cannot be written.
     """
-    with (
-        replacing(path, ".csv") as temporary,
-        temporary.open("w", encoding="utf-8", newline="") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
+    with csv_rows(path) as writer:
         writer.writerow(_LONG)
         for network, own in scores.items():
             for score in own:
                 names = (network, score.group, score.case, score.structure)
-                writer.writerows((*names, key, _cell(score.value(key))) for key in keys)
+                writer.writerows((*names, key, cell(score.value(key))) for key in keys)
 
 
-def _cell(value: float) -> str:
+def cell(value: float) -> str:
+    """A number as CSV has it; empty where it is undefined."""
     return "" if math.isnan(value) else f"{value:.6g}"
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from mambaseg_train import nnunet
+from mambaseg_train.checks.inventory import list_cases
 from mambaseg_train.errors import DataError, PlanError
 from mambaseg_train.labels.description import Description, read_description
 from mambaseg_train.networks.traits import traits
@@ -209,9 +210,7 @@ def _spacing_for(size: Sequence[int], fingerprint: dict[str, Any]) -> tuple[floa
 def _check_cases(described: Description, training: Collection[str], raw: Path) -> None:
     """A case that is annotated in part must be there, among those for training or for testing."""
     ending = str(json.loads((raw / "dataset.json").read_text(encoding="utf-8")).get("file_ending", ""))
-    testing = {path.name.removesuffix(ending) for path in (raw / "labelsTs").glob(f"*{ending}")}
-    images = (raw / "imagesTs").glob(f"*_[0-9][0-9][0-9][0-9]{ending}")
-    testing |= {path.name.removesuffix(ending)[: -len("_0000")] for path in images}
+    testing = {case.name for case in list_cases(raw, ending, "Ts")[0]}
     unknown = [case for case in described.annotated if case not in training and case not in testing]
     if unknown:
         raise DataError(

@@ -234,8 +234,7 @@ def _is_full(place: Path) -> str:
     except OSError as error:
         return error.strerror or "nothing can be written"
     finally:
-        with contextlib.suppress(OSError):  # it may be what is not allowed here
-            probe.unlink(missing_ok=True)
+        probe.unlink(missing_ok=True)
     return ""
 
 
