@@ -12,10 +12,11 @@ from torch import nn
 import mambaseg
 from engine.inference_cases import make_model, make_spec, make_volume, random_state, smooth_image
 from mambaseg.errors import Cancelled, OptionError, ResourceError
-from mambaseg.inference.predict import PredictionSettings, plan_tiles, predict_logits
+from mambaseg.inference.predict import PredictionSettings, TileCount, predict_logits
 from mambaseg.inference.preprocess import make_frame, prepare, resample_for_network
 from mambaseg.inference.progress import Progress, Reporter
 from mambaseg.inference.strategy import Placement, placements, run_with_retreat
+from mambaseg.inference.tileplan import plan_tiles
 from mambaseg.models.model import MemoryWeights, Model
 from mambaseg.models.spec import Normalisation, Resize
 
@@ -127,7 +128,7 @@ def _attempt(fails_on: tuple[str, ...], error: Exception):
     def attempt(placement: Placement) -> torch.Tensor:
         network = _ShortOfMemory(placement, fails_on, error)
         settings = PredictionSettings(device, device, None, ())
-        return predict_logits([lambda: network], image, 2, tiles, settings, Reporter())
+        return predict_logits([lambda: network], image, 2, tiles, settings, TileCount(Reporter(), len(tiles.tiles)))
 
     return attempt, image
 

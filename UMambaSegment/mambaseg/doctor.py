@@ -199,6 +199,11 @@ def _scan_backends() -> Iterator[Finding]:
         from mambaseg.scan.numba_backend import cache_note
 
         yield Finding(topic, "numba", cache_note())
+    from mambaseg.lean import lean_check
+
+    lean = lean_check()
+    fine = lean.usable or "not installed" in lean.reason
+    yield Finding(topic, "lean networks on cpu", lean.reason, ok=fine)
 
 
 def hide_credentials(value: str) -> str:

@@ -42,6 +42,9 @@ class Options:
         Names of structures of which only the largest connected component is kept (``"all"`` for every one).
     probabilities
         Also give a probability volume for each kept structure.
+    skip_air
+        Compute a tile whose voxels all hold the same number (padding, or air that was clipped and not resampled) once,
+        and use its logits for the next such tile. No number changes.
     scan_backend
         ``auto`` or a name from ``mambaseg.scan.available_backends()``.
     """
@@ -55,6 +58,7 @@ class Options:
     structures: tuple[str, ...] | None = None
     keep_largest: tuple[str, ...] = ()
     probabilities: bool = False
+    skip_air: bool = False
     scan_backend: str = "auto"
 
     def __post_init__(self) -> None:
@@ -99,7 +103,7 @@ class Options:
         unknown = [name for name in value if name not in known]
         if unknown:
             raise OptionError(f"There is no option {unknown[0]!r}. Known: {', '.join(known)}.")
-        for name in ("mirror", "probabilities"):
+        for name in ("mirror", "probabilities", "skip_air"):
             if not isinstance(value.get(name, False), bool):
                 raise OptionError(f"Option '{name}' is true or false, not {value[name]!r}.")
         return cls(**value)

@@ -92,6 +92,7 @@ _RUN_OPTIONS = (
     click.option("--folds", metavar="NAME,...", help="Folds to average.  [default: all]"),
     click.option("--tile-step", default=0.5, show_default=True, help="Step between tiles, as a fraction of the patch."),
     click.option("--mirror", is_flag=True, help="Average over mirrored copies, where the model allows it."),
+    click.option("--skip-air", is_flag=True, help="Compute tiles whose voxels are all the same only once."),
     click.option(
         "--roi",
         metavar="i0:i1,j0:j1,k0:k1",

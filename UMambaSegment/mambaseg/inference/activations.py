@@ -6,8 +6,10 @@ is watched; the highest sum is the peak.
 
 from __future__ import annotations
 
+import json
 import weakref
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -15,6 +17,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from mambaseg import networks
+from mambaseg.lean import make_lean
+from mambaseg.models.spec import ModelSpec
 from mambaseg.networks.counting import shapes_only
 
 
@@ -50,7 +55,7 @@ class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.now -= size
 
 
-def activation_bytes(network: nn.Module, input_shape: Sequence[int]) -> int:
+def activation_bytes(network: nn.Module, input_shape: Sequence[int], *, lean: bool = False) -> int:
     """Peak bytes of the tensors that one pass in float32 holds at once, weights not counted.
 
     Parameters
@@ -59,9 +64,38 @@ def activation_bytes(network: nn.Module, input_shape: Sequence[int]) -> int:
         Any of ours; a copy without values is run.
     input_shape
         ``(batch, channels, ...)``.
+    lean
+        Whether it runs in the form of `mambaseg.lean`.
     """
     shadow = shapes_only(network)
+    if lean:
+        make_lean(shadow)
     watcher = _Watcher()
     with torch.inference_mode(mode=False), torch.no_grad(), watcher:
         shadow(torch.empty(*input_shape, device="meta"))
     return watcher.peak
+
+
+def describe_network(spec: ModelSpec) -> str:
+    """A model's network as text, so that costs can be remembered by it."""
+    network = spec.network
+    arguments = {
+        "spatial_dims": network.spatial_dims,
+        "in_channels": network.in_channels,
+        "num_classes": network.num_classes,
+        **network.architecture,
+    }
+    return json.dumps([network.name, arguments], sort_keys=True)
+
+
+def spec_activation_bytes(spec: ModelSpec, *, lean: bool) -> int:
+    """Peak bytes of one pass of a model's network over one patch in float32; found once a process."""
+    return _of_description(describe_network(spec), tuple(spec.patch_size), lean)
+
+
+@lru_cache(maxsize=16)
+def _of_description(description: str, patch: tuple[int, ...], lean: bool) -> int:
+    name, arguments = json.loads(description)
+    with torch.device("meta"):
+        network = networks.build(name, **arguments)
+    return activation_bytes(network, (1, arguments["in_channels"], *patch), lean=lean)

@@ -14,7 +14,8 @@ from torch import nn
 
 from mambaseg import networks, scan
 from mambaseg.inference.activations import activation_bytes
-from mambaseg.models.spec import ModelSpec
+from mambaseg.lean import make_lean
+from mambaseg.lean.convolution import convolve
 
 _FLOAT = 4
 _LONGEST_TRIAL = 1.5  # seconds; a pass that is likely to take longer is estimated from its operations
@@ -41,18 +42,6 @@ class NetworkCost:
     seconds: float
 
 
-def describe_network(spec: ModelSpec) -> str:
-    """A model's network as text, so that costs can be remembered by it."""
-    network = spec.network
-    arguments = {
-        "spatial_dims": network.spatial_dims,
-        "in_channels": network.in_channels,
-        "num_classes": network.num_classes,
-        **network.architecture,
-    }
-    return json.dumps([network.name, arguments], sort_keys=True)
-
-
 def _best_of(run: Callable[[], Any], device: torch.device, repeats: int) -> float:
     best = float("inf")
     for _ in range(repeats):
@@ -74,13 +63,13 @@ def _rates(device_name: str) -> tuple[float, float]:
     rates = -torch.rand(_SCAN[1], _STATE, device=device)
     state = torch.randn(1, _STATE, _SCAN[2], device=device)
     with torch.inference_mode():
-        convolved = _best_of(lambda: convolution(image), device, 3)
+        convolved = _best_of(lambda: convolve(image, convolution), device, 3)
         scanned = _best_of(lambda: scan.selective_scan(u, u, rates, state, state, delta_softplus=True), device, 3)
     macs = 32 * 32 * 27 * 24 * 32 * 32
     return macs / convolved, networks.counting.scan_operations(_SCAN, _STATE, skip=False, gate=False) / scanned
 
 
-def _seconds(network: nn.Module, shape: tuple[int, ...], device_name: str) -> float:
+def _seconds(network: nn.Module, shape: tuple[int, ...], device_name: str, *, lean: bool) -> float:
     counted = networks.count_operations(network, shape)
     convolutions, scans = _rates(device_name)
     estimate = (counted.total - counted.scan) / convolutions + counted.scan / scans
@@ -89,13 +78,15 @@ def _seconds(network: nn.Module, shape: tuple[int, ...], device_name: str) -> fl
     # small networks spend their time on norms and copies, which operations do not tell: run one
     device = torch.device(device_name)
     placed = network.to(device).eval()
+    if lean:
+        make_lean(placed)
     image = torch.zeros(*shape, device=device)
     with torch.inference_mode():
         return _best_of(lambda: placed(image), device, 2)
 
 
 @lru_cache(maxsize=16)
-def network_cost(description: str, patch: tuple[int, ...], device_name: str) -> NetworkCost:
+def network_cost(description: str, patch: tuple[int, ...], device_name: str, *, lean: bool = False) -> NetworkCost:
     """Cost of one pass over a patch; measured once a process.
 
     Parameters
@@ -106,12 +97,14 @@ def network_cost(description: str, patch: tuple[int, ...], device_name: str) -> 
         Patch size in voxels.
     device_name
         As torch writes it, such as ``cuda:0``.
+    lean
+        Whether it runs in the form of `mambaseg.lean`.
     """
     name, arguments = json.loads(description)
     network = networks.build(name, **arguments)
     shape = (1, arguments["in_channels"], *patch)
     return NetworkCost(
         networks.count_parameters(network) * _FLOAT,
-        activation_bytes(network, shape),
-        _seconds(network, shape, device_name),
+        activation_bytes(network, shape, lean=lean),
+        _seconds(network, shape, device_name, lean=lean),
     )

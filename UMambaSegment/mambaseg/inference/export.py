@@ -159,6 +159,61 @@ def _run_in_threads(job: _Job, tasks: Sequence[tuple[slice, slice]], workers: in
         torch.set_num_threads(workers)  # the threads' own setting is also what later threads would begin with
 
 
+@dataclass(frozen=True)
+class Decision:
+    """Labels and probabilities on the turned and transposed grid, filled part by part.
+
+    Attributes
+    ----------
+    labels
+        ``frame.full``, uint8 or uint16.
+    maps
+        Output channel to float32 probabilities of the same shape.
+    """
+
+    labels: NDArray[Any]
+    maps: dict[int, NDArray[np.float32]]
+
+    def restored(self, frame: Frame) -> tuple[NDArray[np.integer[Any]], dict[int, NDArray[np.float32]]]:
+        """Labels and maps on the input's own axes."""
+        maps = {channel: np.asarray(frame.restore(volume), dtype=np.float32) for channel, volume in self.maps.items()}
+        return np.asarray(frame.restore(self.labels), dtype=self.labels.dtype), maps
+
+
+def open_decision(frame: Frame, spec: ModelSpec, probabilities_of: Sequence[int] = ()) -> Decision:
+    """Zeros everywhere, for `decide` to fill."""
+    highest = max((label.value for label in spec.labels), default=0)
+    kind = np.uint8 if highest <= 255 else np.uint16
+    maps = {channel: np.zeros(frame.full, dtype=np.float32) for channel in probabilities_of}
+    return Decision(np.zeros(frame.full, dtype=kind), maps)
+
+
+def decide(
+    logits: Tensor,
+    held: Window,
+    frame: Frame,
+    spec: ModelSpec,
+    reporter: Reporter,
+    decision: Decision,
+    band_bytes: int = BAND_BYTES,
+    painted: Container[int] | None = None,
+) -> None:
+    """Fill the part of a decision that ``frame.wanted`` names; arguments as `export_labels` has them."""
+    workers = torch.get_num_threads() if logits.device.type == "cpu" else 1
+    everything = {label.value for label in spec.labels}
+    shown = everything if painted is None else painted
+    job = _Job(logits, held, frame, spec, decision.labels, decision.maps, shown)
+    bands = row_bands(frame.wanted, logits.shape[0], band_bytes // workers)
+    tasks = [(band, rows) for band in bands for rows in _stretches(frame.wanted[0], workers)]
+    reporter.begin("export", len(tasks))
+    if workers == 1:
+        for done, (band, rows) in enumerate(tasks, start=1):
+            job.run(band, rows)
+            reporter.step(done)
+    else:
+        _run_in_threads(job, tasks, workers, reporter)
+
+
 def export_labels(
     logits: Tensor,
     held: Window,
@@ -197,21 +252,6 @@ def export_labels(
     probabilities
         Output channel to float32 array of the same shape; zero outside the image's non-zero part and the region.
     """
-    highest = max((label.value for label in spec.labels), default=0)
-    kind = np.uint8 if highest <= 255 else np.uint16
-    labels = np.zeros(frame.full, dtype=kind)
-    maps = {channel: np.zeros(frame.full, dtype=np.float32) for channel in probabilities_of}
-    workers = torch.get_num_threads() if logits.device.type == "cpu" else 1
-    everything = {label.value for label in spec.labels}
-    job = _Job(logits, held, frame, spec, labels, maps, everything if painted is None else painted)
-    bands = row_bands(frame.wanted, logits.shape[0], band_bytes // workers)
-    tasks = [(band, rows) for band in bands for rows in _stretches(frame.wanted[0], workers)]
-    reporter.begin("export", len(tasks))
-    if workers == 1:
-        for done, (band, rows) in enumerate(tasks, start=1):
-            job.run(band, rows)
-            reporter.step(done)
-    else:
-        _run_in_threads(job, tasks, workers, reporter)
-    restored = {channel: np.asarray(frame.restore(volume), dtype=np.float32) for channel, volume in maps.items()}
-    return np.asarray(frame.restore(labels), dtype=labels.dtype), restored
+    decision = open_decision(frame, spec, probabilities_of)
+    decide(logits, held, frame, spec, reporter, decision, band_bytes, painted)
+    return decision.restored(frame)

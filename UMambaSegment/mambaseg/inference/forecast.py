@@ -7,13 +7,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mambaseg.devices import choose_device, choose_precision, device_title
-from mambaseg.inference.cost import describe_network, network_cost
+from mambaseg.inference.activations import describe_network
+from mambaseg.inference.cost import network_cost
 from mambaseg.inference.export import BAND_BYTES
+from mambaseg.inference.passes import run_placements, runs_lean
 from mambaseg.inference.pipeline import allowed_mirror_axes, check_backend, chosen_folds
 from mambaseg.inference.postprocess import choose_labels
-from mambaseg.inference.predict import TilePlan, mirror_combinations, plan_tiles
+from mambaseg.inference.predict import mirror_combinations
 from mambaseg.inference.preprocess import Frame, make_frame
-from mambaseg.inference.strategy import placements
+from mambaseg.inference.tileplan import TilePlan, plan_tiles
 from mambaseg.memory import MemoryProbe, SystemMemory
 from mambaseg.models.model import Model
 from mambaseg.models.spec import ModelSpec
@@ -131,7 +133,8 @@ def make_forecast(
         return Forecast(str(device), title, 0, None, free, None, 0.0, 0, True, plan)
     tiles = plan_tiles(frame, spec.patch_size, options.tile_step)
     precision = choose_precision(options.precision, device)
-    cost = network_cost(describe_network(spec), spec.patch_size, str(device))
+    lean = runs_lean(device, precision)
+    cost = network_cost(describe_network(spec), spec.patch_size, str(device), lean=lean)
     activations = cost.activation_bytes // (1 if precision is None else 2) + cost.parameter_bytes
     on_host = device.type != "cuda"
     maps = 0 if not options.probabilities else len(options.structures or spec.labels)
@@ -143,7 +146,7 @@ def make_forecast(
     passes = len(tiles.tiles) * mirrors * len(folds)
     seconds = passes * cost.seconds
     fits = host <= free and (on_device is None or device_free is None or on_device <= device_free)
-    steps = [place.text for place in placements(device)]
+    steps = [place.text for place in run_placements(frame, tiles, model, options, device, probe)]
     retreat = [f"If memory is short: {text}" for text in steps[1:]] or [
         "If memory is short, the run stops and says so."
     ]

@@ -7,6 +7,7 @@ import gc
 import torch
 from torch import nn
 
+from mambaseg.lean import make_lean, make_plain
 from mambaseg.models.model import Model
 from mambaseg.networks import set_scan_backend
 
@@ -43,8 +44,10 @@ class NetworkCache:
         """What the kept networks hold."""
         return sum(_bytes(network) for network in self._networks.values())
 
-    def get(self, model: Model, fold: str, device: str, scan_backend: str) -> nn.Module:
+    def get(self, model: Model, fold: str, device: str, scan_backend: str, *, lean: bool = False) -> nn.Module:
         """Give a fold's network in evaluation mode, on a device, built only if it is not here.
+
+        ``lean`` asks for the form of `mambaseg.lean`, whatever form it had before.
 
         Raises
         ------
@@ -59,7 +62,7 @@ class NetworkCache:
             network = self._other_fold(model, fold) or self._build(model, fold)
         self._networks[fold] = network  # the last is the one used last
         set_scan_backend(network, scan_backend)
-        return network
+        return make_lean(network) if lean else make_plain(network)
 
     def _build(self, model: Model, fold: str) -> nn.Module:
         network = model.build_network(fold, self._device)

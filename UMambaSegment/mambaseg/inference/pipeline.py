@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
 
 from mambaseg import scan
 from mambaseg.devices import choose_device, choose_precision, device_title
 from mambaseg.errors import OptionError, ResourceError
-from mambaseg.inference.export import export_labels
+from mambaseg.geometry import Geometry
+from mambaseg.inference.export import Decision, decide, open_decision
 from mambaseg.inference.kept import NetworkCache
+from mambaseg.inference.passes import Passes
 from mambaseg.inference.postprocess import choose_labels, keep_largest, keep_only
-from mambaseg.inference.predict import PredictionSettings, TilePlan, plan_tiles, predict_logits
 from mambaseg.inference.preprocess import Frame, make_frame, prepare, resample_for_network
 from mambaseg.inference.progress import Reporter
-from mambaseg.inference.strategy import Placement, is_out_of_memory, placements, run_with_retreat
+from mambaseg.inference.strategy import Placement, is_out_of_memory
+from mambaseg.inference.tileplan import TilePlan, plan_tiles
 from mambaseg.memory import peak_resident
 from mambaseg.models.model import Model
 from mambaseg.models.spec import AS_STORED, ModelSpec
@@ -80,6 +84,80 @@ def check_backend(name: str, device: str) -> None:
         raise OptionError(f"The scan backend '{name}' cannot be used on {device}: it {reason}. Choose 'auto'.")
 
 
+@contextmanager
+def shortage_told() -> Iterator[None]:
+    """Say in a sentence that memory ran out where there is nothing left to retreat to.
+
+    Raises
+    ------
+    ResourceError
+        In place of what Python or torch raise when there is no memory.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ResourceError(
+            "The computer's memory ran out while the image was being prepared or the result written out. "
+            "Close other programs, choose a region, or ask for fewer probability volumes."
+        ) from error
+
+
+@dataclass
+class Prepared:
+    """The network's input and the way back from it; the voxels themselves are not held.
+
+    Attributes
+    ----------
+    sources
+        Where the channels are from, for the report.
+    geometry, is_2d
+        Of the input's grid.
+    frame
+        How that became the network's.
+    tiles
+        Which tiles run; None if the region holds nothing.
+    data
+        ``(channels, z, y, x)`` of the crop; None if the region holds nothing, and once it was resampled.
+    image
+        ``(channels, *tiles.image_window)``; None before it was resampled, and once the network has run.
+    """
+
+    sources: tuple[str, ...]
+    geometry: Geometry
+    is_2d: bool
+    frame: Frame
+    tiles: TilePlan | None = None
+    data: NDArray[np.float32] | None = None
+    image: Tensor | None = None
+
+
+@dataclass
+class Inferred:
+    """What the network gave.
+
+    Attributes
+    ----------
+    prepared
+        What it was given; without the image.
+    logits
+        None if nothing ran, if it ran in slabs, and once they are exported.
+    decision
+        What was decided slab by slab, or None.
+    placement
+        Where it ran.
+    used
+        Scan backend to number of calls.
+    """
+
+    prepared: Prepared
+    logits: Tensor | None = None
+    decision: Decision | None = None
+    placement: Placement | None = None
+    used: Mapping[str, int] = field(default_factory=dict)
+
+
 class Run:
     """A run of one model on one input; each step fills in a part of the report.
 
@@ -107,6 +185,8 @@ class Run:
         check_backend(options.scan_backend, self.device.type)
         self.mirror_axes = allowed_mirror_axes(self.spec) if options.mirror else ()
         self.timings: dict[str, float] = {}
+        self._worked = 0.0  # seconds in the stages; what lies between them is no work on this case
+        self._title = ""
         self.built = 0
         self.notes: list[str] = []
         if options.mirror and set(self.mirror_axes) != set(self.spec.mirror_axes):
@@ -114,48 +194,10 @@ class Run:
         elif options.mirror and not self.mirror_axes:
             self.notes.append("Mirroring is off, because the model allows no mirrored axis.")
 
-    def _networks(self, placement: Placement) -> list[Callable[[], nn.Module]]:
-        def get(fold: str) -> nn.Module:
-            return self.networks.get(self.model, fold, placement.device, self.options.scan_backend)
-
-        return [lambda fold=fold: get(fold) for fold in self.folds]  # type: ignore[misc]
-
-    def _placements(self) -> tuple[Placement, ...]:
-        """Where to try; networks that are only kept for speed go before anything is moved to a slower place."""
-        first, *others = placements(self.device)
-        if not len(self.networks) and (len(self.folds) == 1 or not self.networks.budget):
-            return first, *others
-        return replace(first, text=f"{first.text} Networks are kept for later runs."), first, *others
-
-    def logits(self, image: Tensor, tiles: TilePlan) -> tuple[Tensor, Placement]:
-        """Run the network where it fits."""
-
-        def attempt(placement: Placement) -> Tensor:
-            device = torch.device(placement.device)
-            settings = PredictionSettings(
-                device,
-                torch.device(placement.accumulate_on),
-                choose_precision(self.options.precision, device),
-                self.mirror_axes,
-            )
-            return predict_logits(
-                self._networks(placement),
-                image,
-                self.spec.network.num_classes,
-                tiles,
-                settings,
-                self.reporter,
-                len(self.folds),
-            )
-
-        logits, placement, fallbacks = run_with_retreat(self._placements(), attempt, self.networks.shrink)
-        self.notes.extend(fallbacks)
-        if not self._keeps:
-            self.networks.clear()
-        return logits, placement
-
     def _timed(self, stage: str, began: float) -> None:
-        self.timings[stage] = round(time.monotonic() - began, 3)
+        seconds = time.monotonic() - began
+        self._worked += seconds
+        self.timings[stage] = round(self.timings.get(stage, 0.0) + seconds, 3)
 
     def __call__(self, volumes: Sequence[Volume]) -> Result:
         """Segment.
@@ -165,58 +207,102 @@ class Run:
         ResourceError
             If memory runs out where there is nothing left to retreat to.
         """
-        try:
+        with shortage_told():
             return self._segment(volumes)
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise ResourceError(
-                "The computer's memory ran out while the image was being prepared or the result written out. "
-                "Close other programs, choose a region, or ask for fewer probability volumes."
-            ) from error
 
     def _segment(self, volumes: Sequence[Volume]) -> Result:
-        began = start = time.monotonic()
+        return self.export(self.network(self.prepare(volumes)))
+
+    def prepare(self, volumes: Sequence[Volume], fits: Callable[[Frame, TilePlan], None] | None = None) -> Prepared:
+        """Turn, crop and scale the image: the first of the stages of a run, which may run in different threads.
+
+        The stages of one run follow each other; those of other runs may go on meanwhile, but for `network`, of which
+        there is one at a time wherever runs share their networks. Memory that runs out is raised as it is (see
+        `shortage_told`).
+
+        Parameters
+        ----------
+        volumes
+            One a channel.
+        fits
+            Called once the sizes are known, before anything large is made; what it raises ends the run.
+        """
+        began = time.monotonic()
         self.reporter.begin("prepare", 2)
         frame = make_frame(volumes, self.spec, self.options.roi)
+        first = volumes[0]
+        made = Prepared(tuple(volume.source for volume in volumes), first.geometry, first.is_2d, frame)
         if any(w.stop <= w.start for w in frame.wanted):
             self.reporter.step(2)
-            return self._empty(volumes, frame)
-        data = prepare(volumes, self.spec, frame)
+            return made
+        made.tiles = plan_tiles(frame, self.spec.patch_size, self.options.tile_step)
+        if fits is not None:
+            fits(frame, made.tiles)
+        made.data = prepare(volumes, self.spec, frame)
         self.reporter.step(1)
-        tiles = plan_tiles(frame, self.spec.patch_size, self.options.tile_step)
-        image = resample_for_network(data, frame, tiles.image_window)
-        del data
+        self._timed("prepare", began)
+        return made
+
+    def resample(self, prepared: Prepared) -> None:
+        """Bring the image to the network's spacing; `network` does it where it was not done before.
+
+        On the CPU it is rounded differently with another number of torch's threads.
+        """
+        if prepared.data is None or prepared.tiles is None:
+            return
+        began = time.monotonic()
+        prepared.image = resample_for_network(prepared.data, prepared.frame, prepared.tiles.image_window)
+        prepared.data = None
         self.reporter.step(2)
         self._timed("prepare", began)
+
+    def network(self, prepared: Prepared) -> Inferred:
+        """Run the network: the second stage. The image is let go once it has run."""
+        self.resample(prepared)
+        self._title = device_title(self.device)  # here: the CPU's tells how many threads the network has
+        if prepared.image is None or prepared.tiles is None:
+            return Inferred(prepared)
         began = time.monotonic()
         built = self.networks.built
+        passes = Passes(
+            self.model, self.options, self.reporter, self.networks, self.folds, self.mirror_axes,
+            tuple(self._probability_channels().values()), frozenset(label.value for label in self.kept),
+        )  # fmt: skip
         with scan.record_backends() as used:
-            logits, placement = self.logits(image, tiles)
-        del image
+            passed = passes.run(prepared.image, prepared.frame, prepared.tiles, self.device)
+        prepared.image = None
+        self._title = device_title(torch.device(passed.placement.device))
+        self.notes.extend(passed.fallbacks)
+        if not self._keeps:
+            self.networks.clear()
         self.built = self.networks.built - built
         self._timed("network", began)
+        return Inferred(prepared, passed.logits, passed.decision, passed.placement, dict(used))
+
+    def export(self, inferred: Inferred) -> Result:
+        """Decide the labels on the input's grid: the last stage. The logits are let go on the way."""
+        prepared = inferred.prepared
+        if prepared.tiles is None:
+            return self._empty(prepared)
         began = time.monotonic()
         wanted_maps = self._probability_channels()
-        labels, maps = export_labels(
-            logits,
-            tiles.image_window,
-            frame,
-            self.spec,
-            self.reporter,
-            tuple(wanted_maps.values()),
-            painted={label.value for label in self.kept},
-        )
-        del logits
+        decision = inferred.decision or open_decision(prepared.frame, self.spec, tuple(wanted_maps.values()))
+        if inferred.logits is not None:
+            painted = {label.value for label in self.kept}
+            window = prepared.tiles.image_window
+            decide(inferred.logits, window, prepared.frame, self.spec, self.reporter, decision, painted=painted)
+        inferred.logits = inferred.decision = None
+        labels, maps = decision.restored(prepared.frame)
+        del decision
         if self.largest:
             keep_largest(labels, self.largest)
         if self.options.structures is not None:
             keep_only(labels, self.kept)
         self._timed("export", began)
-        self._timed("total", start)
-        report = self._report(placement, dict(used), tiles, frame, volumes)
+        self.timings["total"] = round(self._worked, 3)
+        report = self._report(prepared, inferred.placement, inferred.used)
         probabilities = {name: maps[channel] for name, channel in wanted_maps.items()}
-        return Result(labels, self.kept, volumes[0].geometry, report, probabilities, volumes[0].is_2d)
+        return Result(labels, self.kept, prepared.geometry, report, probabilities, prepared.is_2d)
 
     def _probability_channels(self) -> dict[str, int]:
         if not self.options.probabilities:
@@ -225,22 +311,17 @@ class Run:
         position = {label.name: index for index, label in enumerate(self.spec.labels)}
         return {label.name: position[label.name] + first for label in self.kept}
 
-    def _empty(self, volumes: Sequence[Volume], frame: Frame) -> Result:
+    def _empty(self, prepared: Prepared) -> Result:
         self.notes.append("The region holds nothing but zero voxels, so nothing was segmented.")
+        shape = prepared.frame.input_shape
         highest = max((label.value for label in self.spec.labels), default=0)
-        labels = np.zeros(frame.input_shape, dtype=np.uint8 if highest <= 255 else np.uint16)
-        maps = {name: np.zeros(frame.input_shape, np.float32) for name in self._probability_channels()}
-        report = self._report(None, {}, None, frame, volumes)
-        return Result(labels, self.kept, volumes[0].geometry, report, maps, volumes[0].is_2d)
+        labels = np.zeros(shape, dtype=np.uint8 if highest <= 255 else np.uint16)
+        maps = {name: np.zeros(shape, np.float32) for name in self._probability_channels()}
+        report = self._report(prepared, None, {})
+        return Result(labels, self.kept, prepared.geometry, report, maps, prepared.is_2d)
 
-    def _report(
-        self,
-        placement: Placement | None,
-        used: dict[str, int],
-        tiles: TilePlan | None,
-        frame: Frame,
-        volumes: Sequence[Volume],
-    ) -> dict[str, Any]:
+    def _report(self, prepared: Prepared, placement: Placement | None, used: Mapping[str, int]) -> dict[str, Any]:
+        frame, tiles = prepared.frame, prepared.tiles
         device = torch.device(placement.device) if placement else self.device
         precision = choose_precision(self.options.precision, device)
         peak_device = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
@@ -254,20 +335,20 @@ class Run:
                 "origin": self.model.origin,
             },
             "input": {
-                "sources": [volume.source for volume in volumes],
+                "sources": list(prepared.sources),
                 "shape": list(frame.input_shape),
-                "spacing_mm": list(volumes[0].geometry.spacing),
-                "orientation": volumes[0].geometry.axis_letters(),
+                "spacing_mm": list(prepared.geometry.spacing),
+                "orientation": prepared.geometry.axis_letters(),
                 "network_shape": list(frame.there.new),
             },
             "options": self.options.to_json(),
             "device": {
                 "name": str(device),
-                "title": device_title(device),
+                "title": self._title,
                 "placement": placement.text if placement else "",
             },
             "precision": "float32" if precision is None else str(precision).removeprefix("torch."),
-            "scan_backends": used,
+            "scan_backends": dict(used),
             "networks_built": self.built,
             "tiles": 0 if tiles is None else len(tiles.tiles) * len(self.folds),
             "mirror_axes": list(self.mirror_axes),

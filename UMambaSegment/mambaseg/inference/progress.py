@@ -92,6 +92,10 @@ class Reporter:
             left = seconds / done * (self._total - done) if done else None
             self._callback(Progress(self._stage, done, self._total, seconds, left))
 
+    def quiet(self) -> Reporter:
+        """Give a reporter that tells nobody anything and stops the run just so."""
+        return Reporter(None, self._cancel, self._clock)
+
     def check(self) -> None:
         """Stop here if that was asked for.
 

@@ -12,28 +12,86 @@ import torch
 from mambaseg.errors import ResourceError
 
 Answer = TypeVar("Answer")
+LARGEST_BATCH = 4
 _ALLOCATORS = ("DefaultCPUAllocator", "MPS backend out of memory")
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the network runs and where logits are gathered, with the sentence that a report shows."""
+    """Where the network runs and where logits are gathered, with the sentence that a report shows.
+
+    Attributes
+    ----------
+    device, accumulate_on
+        Devices by name.
+    text
+        For a person.
+    tile_batch
+        Tiles in one pass of the network.
+    slabs
+        Into how many parts the volume is cut, of which one at a time is segmented from tiles to labels.
+    """
 
     device: str
     accumulate_on: str
     text: str
+    tile_batch: int = 1
+    slabs: int = 1
 
 
-def placements(device: torch.device) -> tuple[Placement, ...]:
-    """The order of retreat: everything on the device, logits on the host, everything on the CPU."""
+def placements(device: torch.device, tile_batch: int = 1, slabs: int = 1) -> tuple[Placement, ...]:
+    """The order of retreat: fewer tiles at once, logits on the host, slabs, everything on the CPU.
+
+    Parameters
+    ----------
+    device
+        Where the network is to run.
+    tile_batch
+        Tiles in a pass to begin with.
+    slabs
+        Into how many slabs the volume may be cut; 1 if that would not help.
+    """
     name = str(device)
+    in_slabs = f"in {slabs} slabs one after the other, whose edges are computed twice"
     if device.type == "cpu":
-        return (Placement("cpu", "cpu", "Everything runs on the CPU."),)
-    return (
-        Placement(name, name, f"Network and logits are on {name}."),
-        Placement(name, "cpu", f"The network runs on {name}; logits are gathered in the computer's memory."),
-        Placement("cpu", "cpu", "Everything runs on the CPU, because the device has too little memory."),
-    )
+        whole = Placement("cpu", "cpu", "Everything runs on the CPU.", tile_batch)
+        fewer = [Placement("cpu", "cpu", "Everything runs on the CPU, one tile at a time.")] if tile_batch > 1 else []
+        cut = [Placement("cpu", "cpu", f"Everything runs on the CPU, {in_slabs}.", slabs=slabs)] if slabs > 1 else []
+        return (whole, *fewer, *cut)
+    several = f", {tile_batch} tiles at a time" if tile_batch > 1 else ""
+    order = [Placement(name, name, f"Network and logits are on {name}{several}.", tile_batch)]
+    if tile_batch > 1:
+        order.append(Placement(name, name, f"Network and logits are on {name}, one tile at a time."))
+    order.append(Placement(name, "cpu", f"The network runs on {name}; logits are gathered in the computer's memory."))
+    if slabs > 1:
+        order.append(Placement(name, "cpu", f"The network runs on {name}, {in_slabs}.", slabs=slabs))
+    order.append(Placement("cpu", "cpu", "Everything runs on the CPU, because the device has too little memory."))
+    if slabs > 1:
+        text = f"Everything runs on the CPU, because the device has too little memory, {in_slabs}."
+        order.append(Placement("cpu", "cpu", text, slabs=slabs))
+    return tuple(order)
+
+
+def choose_tile_batch(device: torch.device, tiles: int, tile_bytes: int, free: int | None) -> int:
+    """How many tiles go through the network at once.
+
+    On a CPU one tile at a time is as fast as several. A CUDA device is filled by a few small tiles; they may take half
+    of what is free, so that the sum of logits has room too.
+
+    Parameters
+    ----------
+    device
+        Where the network runs.
+    tiles
+        How many there are.
+    tile_bytes
+        What one tile's pass holds.
+    free
+        Free memory of the device in bytes, or None if it is not known.
+    """
+    if device.type != "cuda" or free is None:
+        return 1
+    return max(1, min(LARGEST_BATCH, tiles, free // 2 // max(tile_bytes, 1)))
 
 
 def is_out_of_memory(error: BaseException) -> bool:

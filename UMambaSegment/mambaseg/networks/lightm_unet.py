@@ -55,7 +55,7 @@ class _Upsample(nn.Module):
         return functional.interpolate(x, scale_factor=2.0, mode=self.mode, align_corners=False)
 
 
-class _DownBlock(nn.Module):
+class DownBlock(nn.Module):
     """Twice normalise, activate and mix by a residual Mamba layer, beside an identity."""
 
     def __init__(self, channels: int) -> None:
@@ -72,7 +72,7 @@ class _DownBlock(nn.Module):
         return mixed
 
 
-class _UpBlock(nn.Module):
+class UpBlock(nn.Module):
     """Normalise, activate, convolve depth-wise, add the scaled input, normalise and activate again."""
 
     def __init__(self, dims: int, channels: int) -> None:
@@ -135,13 +135,13 @@ class LightMUNet(SegmentationNetwork):
                 )
                 if stage
                 else nn.Identity(),
-                *(_DownBlock(filters * 2**stage) for _ in range(count)),
+                *(DownBlock(filters * 2**stage) for _ in range(count)),
             )
             for stage, count in enumerate(down)
         )
         widths = [filters * 2**stage for stage in reversed(range(len(up)))]
         self.up_layers = nn.ModuleList(
-            nn.Sequential(*(_UpBlock(dims, width) for _ in range(count)))
+            nn.Sequential(*(UpBlock(dims, width) for _ in range(count)))
             for width, count in zip(widths, up, strict=True)
         )
         self.up_samples = nn.ModuleList(

@@ -1,0 +1,170 @@
+"""Retreating to less memory, gathering several tiles at once and skipping air change no label."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import mambaseg
+from engine.inference_cases import make_model, make_spec, make_volume, smooth_image
+from mambaseg.inference.kept import NetworkCache
+from mambaseg.inference.predict import PredictionSettings, TileCount, predict_logits
+from mambaseg.inference.preprocess import make_frame
+from mambaseg.inference.progress import Reporter
+from mambaseg.inference.slabs import slab_count, slab_frames
+from mambaseg.inference.strategy import choose_tile_batch, placements
+from mambaseg.inference.tileplan import plan_tiles
+from mambaseg.models.spec import Regions, Resampling
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+CPU = mambaseg.Options(device="cpu", probabilities=True)
+
+SPECS = {
+    "resampled": (make_spec(), (1.4, 1.5, 1.3)),
+    "own grid": (make_spec(), (2.0, 2.0, 2.0)),
+    "anisotropic": (make_spec(), (7.0, 1.5, 1.3)),
+    "flat": (make_spec(patch=(16, 16), spacing=(1.5, 1.5)), (4.0, 1.5, 1.3)),
+    "two folds": (make_spec(folds=("0", "1")), (1.4, 1.5, 1.3)),
+    "regions": (make_spec(regions=Regions(((1, 2, 3), (2, 3), (3,)), (1, 2, 3))), (1.4, 1.5, 1.3)),
+    "turned": (make_spec(orientation="ASR"), (1.4, 1.5, 1.3)),
+}
+
+
+SHAPES = {"anisotropic": (14, 30, 28), "flat": (40, 24, 22), "turned": (37, 58, 36)}
+
+
+class _ShortOnce(NetworkCache):
+    """Has too little memory for the first attempt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def get(self, model, fold, device, scan_backend, *, lean=False):
+        self.asked += 1
+        if self.asked == 1:
+            raise MemoryError
+        return super().get(model, fold, device, scan_backend, lean=lean)
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_slabs_give_the_whole_run(name):
+    spec, spacing = SPECS[name]
+    shape = SHAPES.get(name, (61, 36, 37))
+    volume, model = make_volume(smooth_image(shape, sigma=2.5), spacing), make_model(spec)
+    whole = mambaseg.segment(volume, model, CPU)
+    events = []
+    slabs = mambaseg.segment(volume, model, CPU, events.append, networks=_ShortOnce())
+    assert "slabs" in slabs.report["device"]["placement"]
+    assert slabs.report["notes"][0].startswith("Out of memory with this placement: Everything runs on the CPU.")
+    np.testing.assert_array_equal(slabs.labels, whole.labels)
+    assert len(np.unique(whole.labels)) > 1, "the case tests nothing: there is one label"
+    for label, chance in whole.probabilities.items():
+        np.testing.assert_allclose(slabs.probabilities[label], chance, atol=1e-5)
+    done = [event.done for event in events if event.stage == "network"]
+    assert sorted(done[1:]) == done[1:], "progress went back"  # the first attempt's own beginning stands before
+    assert done[-1] == [event.total for event in events if event.stage == "network"][-1]
+
+
+def test_slabs_are_not_offered_where_they_save_nothing():
+    volume = make_volume(smooth_image((30, 30, 30)), (2.0, 2.0, 2.0))
+    small = make_spec()
+    assert slab_count(make_frame([volume], small), small.patch_size) == 1
+    cubic = make_spec(resampling=Resampling(logits_order=3))
+    tall = make_volume(smooth_image((90, 20, 20)), (1.4, 2.0, 2.0))
+    assert slab_count(make_frame([tall], cubic), cubic.patch_size) == 1
+    assert slab_count(make_frame([tall], small), small.patch_size) == 4
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+def test_slabs_cover_what_is_wanted_once(count):
+    frame = make_frame([make_volume(smooth_image((31, 20, 20)), (2.0, 2.0, 2.0))], make_spec())
+    parts = slab_frames(frame, count)
+    assert [part.wanted[0].start for part in parts[1:]] == [part.wanted[0].stop for part in parts[:-1]]
+    assert (parts[0].wanted[0].start, parts[-1].wanted[0].stop) == (frame.wanted[0].start, frame.wanted[0].stop)
+    assert all(part.wanted[1:] == frame.wanted[1:] for part in parts)
+
+
+def _logits(spec, image, *, tile_batch=1, skip_air=False):
+    frame = make_frame([make_volume(image, (2.0, 2.0, 2.0))], spec)
+    tiles = plan_tiles(frame, spec.patch_size, 0.5)
+    device = torch.device("cpu")
+    settings = PredictionSettings(device, device, None, (), tile_batch, skip_air)
+    network = make_model(spec).build_network("0")
+    passes = []
+    network.register_forward_pre_hook(lambda _module, given: passes.append(len(given[0])))
+    data = torch.from_numpy(image)[None] if image.ndim == 3 else torch.from_numpy(image)
+    count = TileCount(Reporter(), len(tiles.tiles))
+    classes = spec.network.num_classes
+    return predict_logits([lambda: network], data, classes, tiles, settings, count), passes, len(tiles.tiles)
+
+
+@pytest.mark.parametrize("spec", [make_spec(), make_spec(patch=(16, 16), spacing=(2.0, 2.0))], ids=["3D", "2D"])
+@pytest.mark.parametrize("size", [2, 3, 100])
+def test_several_tiles_at_once_give_the_same(spec, size):
+    image = smooth_image((20, 36, 30), low=-2, high=3)
+    one, passes, tiles = _logits(spec, image)
+    assert passes == [1] * tiles
+    several, passes, _ = _logits(spec, image, tile_batch=size)
+    assert sum(passes) == tiles
+    assert max(passes) == min(size, tiles)
+    torch.testing.assert_close(several, one, rtol=0, atol=1e-5 * float(one.abs().max()))
+
+
+def test_air_is_computed_once_and_nothing_changes():
+    image = np.full((48, 48, 48), -1.5, np.float32)
+    image[:, :, :20] = smooth_image((48, 48, 20), low=-1, high=2)
+    wanted, every, tiles = _logits(make_spec(), image)
+    found, computed, _ = _logits(make_spec(), image, skip_air=True)
+    assert len(every) == tiles
+    assert len(computed) < tiles * 0.8, "no tile was skipped"
+    assert torch.equal(found, wanted)
+
+
+def test_what_is_nearly_one_value_is_computed_and_other_values_are_other_air():
+    ramp = np.linspace(0, 1, 48, dtype=np.float32)[:, None, None] * np.ones((48, 48, 48), np.float32)
+    _, computed, tiles = _logits(make_spec(), ramp, skip_air=True)
+    assert len(computed) == tiles
+    levels = np.zeros((48, 48, 48), np.float32)
+    levels[24:] = 1.0  # two kinds of air: neither may pass for the other
+    wanted, _, _ = _logits(make_spec(), levels)
+    found, _, _ = _logits(make_spec(), levels, skip_air=True)
+    assert torch.equal(found, wanted)
+    noisy = levels + np.random.default_rng(0).uniform(0, 1e-6, levels.shape).astype(np.float32)
+    _, computed, _ = _logits(make_spec(), noisy, skip_air=True)
+    assert len(computed) == tiles, "nearly the same was taken for the same"
+
+
+def test_labels_stay_where_air_is_skipped():
+    voxels = np.full((48, 48, 48), -1000.0, np.float32)
+    voxels[10:38, 12:30, 14:24] = smooth_image((28, 18, 10))
+    volume, model = make_volume(voxels, (1.7, 1.6, 1.5)), make_model(make_spec())
+    wanted = mambaseg.segment(volume, model, mambaseg.Options(device="cpu"))
+    found = mambaseg.segment(volume, model, mambaseg.Options(device="cpu", skip_air=True))
+    np.testing.assert_array_equal(found.labels, wanted.labels)
+
+
+def test_the_order_of_retreat():
+    cuda = placements(torch.device("cuda:0"), tile_batch=4, slabs=3)
+    assert [(p.device, p.accumulate_on, p.tile_batch, p.slabs) for p in cuda] == [
+        ("cuda:0", "cuda:0", 4, 1),
+        ("cuda:0", "cuda:0", 1, 1),
+        ("cuda:0", "cpu", 1, 1),
+        ("cuda:0", "cpu", 1, 3),
+        ("cpu", "cpu", 1, 1),
+        ("cpu", "cpu", 1, 3),
+    ]
+    cpu = placements(torch.device("cpu"), slabs=3)
+    assert [(p.device, p.slabs) for p in cpu] == [("cpu", 1), ("cpu", 3)]
+    assert len({p.text for p in cuda}) == len(cuda)
+
+
+def test_tile_batches_fit_half_of_what_is_free():
+    cuda, cpu = torch.device("cuda:0"), torch.device("cpu")
+    assert choose_tile_batch(cuda, 30, 1 << 30, 7 << 30) == 3
+    assert choose_tile_batch(cuda, 30, 1 << 20, 7 << 30) == 4
+    assert choose_tile_batch(cuda, 2, 1 << 20, 7 << 30) == 2
+    assert choose_tile_batch(cuda, 30, 1 << 34, 7 << 30) == 1
+    assert choose_tile_batch(cuda, 30, 1 << 20, None) == 1
+    assert choose_tile_batch(cpu, 30, 1 << 20, 7 << 30) == 1

@@ -1,0 +1,71 @@
+"""Whether the lean form works on this computer: tried once a process, beside the plain form."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import threading
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+
+from mambaseg.layers import MambaLayer, PlainResidualBlock, ResidualMambaLayer
+from mambaseg.lean.convert import make_lean
+
+TOLERANCE = 1e-4  # of the largest value, in float32
+_log = logging.getLogger(__name__)
+_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class LeanCheck:
+    """Whether networks may run in their lean form here, and the reason as a clause."""
+
+    usable: bool
+    reason: str
+
+
+def _trial() -> tuple[nn.Module, Tensor]:
+    before = torch.default_generator.get_state()
+    try:
+        torch.default_generator.manual_seed(7)
+        layers = nn.Sequential(
+            PlainResidualBlock(3, 1, 8, (3, 3, 3)), MambaLayer(8), ResidualMambaLayer(8, 16), nn.GroupNorm(8, 16)
+        )
+        return layers.eval(), torch.randn(1, 1, 6, 14, 12)
+    finally:
+        torch.default_generator.set_state(before)
+
+
+def try_lean() -> LeanCheck:
+    """Run a few layers plainly and leanly; every failure becomes a reason."""
+    try:
+        plain, image = _trial()
+        lean = make_lean(copy.deepcopy(plain))
+        with torch.inference_mode(), torch.autocast("cpu", enabled=False):
+            wanted, found = plain(image), lean(image)
+        error = float((found - wanted).abs().max() / wanted.abs().max())
+    except ImportError as problem:
+        return LeanCheck(usable=False, reason=f"numba is not installed ({problem})")
+    except Exception as problem:  # noqa: BLE001  (a probe: whatever goes wrong is reported as the reason)
+        return LeanCheck(usable=False, reason=f"it failed its self-check ({type(problem).__name__}: {problem})")
+    if not error <= TOLERANCE:  # NaN fails too
+        return LeanCheck(usable=False, reason=f"it failed its self-check: off by {error:.2g} of the largest value")
+    return LeanCheck(usable=True, reason="it passed its self-check")
+
+
+@lru_cache(maxsize=1)
+def _tried_once() -> LeanCheck:
+    found = try_lean()
+    if not found.usable:
+        level = logging.DEBUG if "not installed" in found.reason else logging.WARNING
+        _log.log(level, "Networks run in their plain, slower form on the CPU, because %s.", found.reason)
+    return found
+
+
+def lean_check() -> LeanCheck:
+    """Tell whether the lean form may be used, from one trial a process; a failure is logged once."""
+    with _lock:
+        return _tried_once()

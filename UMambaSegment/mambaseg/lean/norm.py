@@ -1,0 +1,121 @@
+"""Instance and group normalisation with the sum and activation that follow, in two passes over memory."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mambaseg.compiled import CompiledKernel, Kernel
+
+Norm = nn.InstanceNorm2d | nn.InstanceNorm3d | nn.GroupNorm
+PIECES = 32  # of one image; fixed, so that a result does not depend on the number of threads
+_WIDTH = 512  # floats that are worked on side by side
+_STRETCH = 1 << 15  # floats that stay in a core's cache
+
+
+def _load_moments() -> Kernel:
+    from mambaseg.lean.norm_kernel import moments_kernel
+
+    return moments_kernel
+
+
+def _load_apply() -> Kernel:
+    from mambaseg.lean.norm_kernel import apply_kernel
+
+    return apply_kernel
+
+
+def _try_moments(kernel: Kernel) -> None:
+    sums = np.zeros((1, 1, 1))
+    kernel(np.zeros((1, 1, 1), np.float32), 1, 1, np.zeros(1), sums, sums.copy())
+
+
+def _try_apply(kernel: Kernel) -> None:
+    one, row = np.zeros((1, 1, 1), np.float32), np.zeros((1, 1), np.float32)
+    kernel(one, row, row, row, one, False, np.float32(0.0), 1, 1, one)
+
+
+_moments = CompiledKernel(_load_moments, _try_moments)
+_apply = CompiledKernel(_load_apply, _try_apply)
+
+
+def as_voxels(x: Tensor) -> Tensor:
+    """View ``(batch, channels, *space)`` in channels-last memory as ``(batch, voxels, channels)``; copied if it is not.
+
+    The same memory seen so is also the sequence of tokens that Mamba layers work on.
+    """
+    return x.movedim(1, -1).flatten(1, -2).contiguous()
+
+
+def as_image(voxels: Tensor, space: torch.Size) -> Tensor:
+    """Turn `as_voxels` back: ``(batch, channels, *space)``, channels last in memory."""
+    return voxels.view(voxels.shape[0], *space, voxels.shape[2]).movedim(-1, 1)
+
+
+def channel_moments(voxels: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and (biased) variance of each channel of ``(batch, voxels, channels)``: ``(batch, channels)`` float64."""
+    batch, _, channels = voxels.shape
+    repeat = max(1, math.ceil(_WIDTH / channels))
+    block = max(1, _STRETCH // (channels * repeat)) * repeat
+    count = np.empty(PIECES)
+    mean = np.empty((batch, PIECES, channels))
+    squares = np.empty_like(mean)
+    _moments(voxels.numpy(), repeat, block, count, mean, squares)
+    share = (count / count.sum())[None, :, None]
+    whole = (mean * share).sum(axis=1)
+    variance = squares.sum(axis=1) / count.sum() + ((mean - whole[:, None]) ** 2 * share).sum(axis=1)
+    return torch.from_numpy(whole), torch.from_numpy(variance)
+
+
+def normalise(
+    x: Tensor, norm: Norm, *, slope: float = 1.0, added: Tensor | None = None, in_place: bool = False
+) -> Tensor:
+    """``leaky(norm(x) + added)`` for an instance or group normalisation.
+
+    Parameters
+    ----------
+    x
+        ``(batch, channels, *space)`` float32 on the CPU.
+    norm
+        With scale and shift, and no running averages.
+    slope
+        What negative values are multiplied by: 0 for ReLU, 1 for no activation.
+    added
+        Of ``x``'s shape, or None.
+    in_place
+        Whether ``x`` may be overwritten.
+
+    Returns
+    -------
+    Tensor
+        Of ``x``'s shape, channels last in memory.
+    """
+    if x.is_meta:
+        return torch.empty_like(x) if not in_place else x
+    voxels = as_voxels(x)
+    channels = voxels.shape[2]
+    mean, variance = channel_moments(voxels)
+    if isinstance(norm, nn.GroupNorm):
+        mean, variance = _of_groups(mean, variance, norm.num_groups)
+    scale = norm.weight.double() / torch.sqrt(variance + norm.eps)
+    middle = mean.float()
+    shift = (norm.bias.double() - (mean - middle) * scale).float()
+    beside = voxels if added is None else as_voxels(added)
+    out = voxels if in_place else torch.empty_like(voxels)
+    repeat = max(1, math.ceil(_WIDTH / channels))
+    _apply(
+        voxels.numpy(), middle.numpy(), scale.float().numpy(), shift.numpy(), beside.numpy(), added is not None,
+        np.float32(slope), repeat, PIECES, out.numpy(),
+    )  # fmt: skip
+    return as_image(out, x.shape[2:])
+
+
+def _of_groups(mean: Tensor, variance: Tensor, groups: int) -> tuple[Tensor, Tensor]:
+    """Join the moments of the channels of each group, and give them to each of its channels."""
+    of_group = mean.view(mean.shape[0], groups, -1)
+    whole = of_group.mean(dim=2, keepdim=True)
+    spread = (variance.view_as(of_group) + (of_group - whole) ** 2).mean(dim=2, keepdim=True)
+    return whole.expand_as(of_group).flatten(1), spread.expand_as(of_group).flatten(1)

@@ -1,0 +1,142 @@
+"""Moments of channels, and normalising with what follows it, over voxels whose channels lie side by side.
+
+Each stretch of voxels is read once from memory: its mean is taken first and the squares about it second, while it is in
+the cache, and stretches are joined in float64 (Chan, Golub and LeVeque, The American Statistician 37:242, 1983). So
+the variance does not suffer from the mean, as it does where ``E[x^2] - E[x]^2`` is summed in float32.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+
+def moments_kernel(x: Any, repeat: int, block: int, count: Any, mean: Any, squares: Any) -> None:
+    """Mean and sum of squares about it of each channel over each piece of the voxels.
+
+    Parameters
+    ----------
+    x
+        ``(batch, voxels, channels)`` float32.
+    repeat
+        Voxels that are added up side by side, so that few channels fill long vectors too.
+    block
+        Voxels in a stretch, a multiple of ``repeat``.
+    count
+        ``(pieces,)`` float64; filled with the voxels of each piece.
+    mean, squares
+        ``(batch, pieces, channels)`` float64; filled.
+    """
+    batch, voxels, channels = x.shape
+    pieces = count.shape[0]
+    width = channels * repeat
+    span = (voxels + pieces - 1) // pieces
+    for job in numba.prange(batch * pieces):
+        b = job // pieces
+        piece = job % pieces
+        first = min(voxels, piece * span)
+        last = min(voxels, first + span)
+        flat = x[b].reshape(voxels * channels)
+        sums = np.empty(width, np.float32)
+        middle = np.empty(width, np.float32)
+        rest_sums = np.empty(width, np.float32)
+        total = 0.0
+        for c in range(channels):
+            mean[b, piece, c] = 0.0
+            squares[b, piece, c] = 0.0
+        for start in range(first, last, block):
+            here = min(block, last - start)
+            whole = here // repeat
+            base = start * channels
+            rest = base + whole * width
+            left = (here - whole * repeat) * channels
+            sums[:] = np.float32(0.0)
+            for row in range(whole):
+                values = flat[base + row * width : base + (row + 1) * width]
+                for i in range(width):
+                    sums[i] += values[i]
+            for i in range(left):
+                sums[i] += flat[rest + i]
+            for c in range(channels):
+                added = 0.0
+                for k in range(repeat):
+                    added += sums[k * channels + c]
+                average = np.float32(added / here)
+                for k in range(repeat):
+                    middle[k * channels + c] = average
+            sums[:] = np.float32(0.0)
+            rest_sums[:] = np.float32(0.0)
+            for row in range(whole):
+                values = flat[base + row * width : base + (row + 1) * width]
+                for i in range(width):
+                    away = values[i] - middle[i]
+                    rest_sums[i] += away
+                    sums[i] += away * away
+            for i in range(left):
+                away = flat[rest + i] - middle[i]
+                rest_sums[i] += away
+                sums[i] += away * away
+            for c in range(channels):
+                added = 0.0
+                beside = 0.0  # what rounding the mean to float32 left over
+                for k in range(repeat):
+                    added += sums[k * channels + c]
+                    beside += rest_sums[k * channels + c]
+                step = np.float64(middle[c]) + beside / here - mean[b, piece, c]
+                mean[b, piece, c] += step * here / (total + here)
+                squares[b, piece, c] += added - beside * beside / here + step * step * total * here / (total + here)
+            total += here
+        if b == 0:
+            count[piece] = total
+
+
+def apply_kernel(
+    x: Any,
+    middle: Any,
+    scale: Any,
+    shift: Any,
+    other: Any,
+    adds: bool,
+    slope: float,
+    repeat: int,
+    pieces: int,
+    out: Any,
+) -> None:
+    """``out = leaky(scale (x - middle) + shift + other)``, where ``leaky`` multiplies what is negative by ``slope``.
+
+    ``x``, ``other`` and ``out`` are ``(batch, voxels, channels)`` and may be the same array; ``middle``, ``scale`` and
+    ``shift`` are ``(batch, channels)``; ``other`` is read only where ``adds``.
+    """
+    batch, voxels, channels = x.shape
+    width = channels * repeat
+    span = (voxels + pieces - 1) // pieces
+    for job in numba.prange(batch * pieces):
+        b = job // pieces
+        first = min(voxels, (job % pieces) * span) * channels
+        last = min(voxels * channels, first + span * channels)
+        middles = np.empty(width, np.float32)
+        scales = np.empty(width, np.float32)
+        shifts = np.empty(width, np.float32)
+        for k in range(repeat):
+            for c in range(channels):
+                middles[k * channels + c] = middle[b, c]
+                scales[k * channels + c] = scale[b, c]
+                shifts[k * channels + c] = shift[b, c]
+        source = x[b].reshape(voxels * channels)
+        target = out[b].reshape(voxels * channels)
+        beside = other[b].reshape(voxels * channels)
+        for start in range(first, last, width):
+            here = min(width, last - start)
+            values = source[start : start + here]
+            results = target[start : start + here]
+            added = beside[start : start + here]
+            if adds:
+                for i in range(here):
+                    value = (values[i] - middles[i]) * scales[i] + shifts[i] + added[i]
+                    results[i] = max(value, np.float32(0.0)) + slope * min(value, np.float32(0.0))
+            else:
+                for i in range(here):
+                    value = (values[i] - middles[i]) * scales[i] + shifts[i]
+                    results[i] = max(value, np.float32(0.0)) + slope * min(value, np.float32(0.0))

@@ -1,0 +1,123 @@
+"""A Mamba block over a long sequence, a chunk of tokens at a time.
+
+The block needs, per token and in sequence order, a projection, a causal convolution of the last four tokens, a scan
+that carries a state, and a projection back. So a chunk needs of its past only three tokens and the states, and memory
+is that of one chunk and not of two million tokens. The chunk's numbers stay in the processor's cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mambaseg.compiled import CompiledKernel, Kernel
+from mambaseg.layers.mamba import Mamba
+
+LANES, STATE, CONV = 16, 16, 4
+_NUMBERS = 1 << 19  # inner numbers in a chunk: 2 MiB, several of which stay in a cache
+_LEAST_TOKENS = 512
+_PIECES = 8
+_LOG2E = 1.4426950408889634
+
+
+def _load_convolve() -> Kernel:
+    from mambaseg.lean.token_kernel import convolve_kernel
+
+    return convolve_kernel
+
+
+def _load_scan() -> Kernel:
+    from mambaseg.lean.token_kernel import scan_tokens_kernel
+
+    return scan_tokens_kernel
+
+
+def _zeros(*shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    return np.zeros(shape, np.float32)
+
+
+def _try_convolve(kernel: Kernel) -> None:
+    kernel(_zeros(1, 1, 2 * LANES)[..., :LANES], _zeros(1, CONV + 1, LANES), _zeros(1, CONV - 1, LANES), 1,
+           _zeros(1, 1, LANES))  # fmt: skip
+
+
+def _try_scan(kernel: Kernel) -> None:
+    one, row = _zeros(1, 1, LANES), _zeros(LANES)
+    mixed = _zeros(1, 1, 1 + 2 * STATE)
+    gate = _zeros(1, 1, 2 * LANES)[..., LANES:]
+    kernel(one, one, mixed, 1, gate, _zeros(LANES, STATE), row, row, _zeros(1, LANES, STATE), one.copy())
+
+
+_convolve = CompiledKernel(_load_convolve, _try_convolve)
+_scan = CompiledKernel(_load_scan, _try_scan)
+
+
+def fits(mamba: Mamba) -> bool:
+    """Whether a block has the sizes that the kernels know: state 16, convolution 4, channels in sixteens."""
+    inner = mamba.A_log.shape[0]
+    return mamba.d_state == STATE and mamba.conv1d.kernel_size == (CONV,) and inner % LANES == 0
+
+
+def chunks(length: int, inner: int) -> Iterator[slice]:
+    """Stretches of the sequence, in order."""
+    tokens = max(_LEAST_TOKENS, _NUMBERS // inner)
+    for first in range(0, length, tokens):
+        yield slice(first, min(first + tokens, length))
+
+
+@dataclass
+class _Carried:
+    """What a chunk needs of the tokens before it."""
+
+    tokens: Tensor
+    states: Tensor
+
+
+class Streamed:
+    """One pass of a Mamba block over ``(batch, tokens, d_model)``, chunk after chunk.
+
+    Parameters
+    ----------
+    mamba
+        The block; `fits` said yes.
+    batch
+        How many sequences.
+    """
+
+    def __init__(self, mamba: Mamba, batch: int) -> None:
+        inner = mamba.A_log.shape[0]
+        self._mamba = mamba
+        weights = mamba.conv1d.weight.detach()[:, 0].float()
+        bias = weights.new_zeros(inner) if mamba.conv1d.bias is None else mamba.conv1d.bias.detach().float()
+        taps = torch.cat((weights, bias[:, None]), dim=1)
+        self._taps = taps.view(inner // LANES, LANES, CONV + 1).transpose(1, 2).contiguous()
+        self._rates = (-torch.exp(mamba.A_log.detach().float()) * _LOG2E).contiguous()
+        self._bias = mamba.dt_proj.bias.detach().float()
+        self._skip = mamba.D.detach().float()
+        self._carried = _Carried(torch.zeros(batch, CONV - 1, inner), torch.zeros(batch, inner, STATE))
+
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """Map the next ``(batch, tokens, d_model)`` float32 to the same shape."""
+        mamba, carried = self._mamba, self._carried
+        inner = self._skip.shape[0]
+        both = functional.linear(tokens, mamba.in_proj.weight)
+        source, gate = both[..., :inner], both[..., inner:]
+        u = both.new_empty(*both.shape[:2], inner)
+        if both.is_meta:  # shapes only
+            mixed = functional.linear(u, mamba.x_proj.weight)
+            step = functional.linear(mixed[..., : mamba.dt_rank], mamba.dt_proj.weight)
+            return functional.linear(step, mamba.out_proj.weight)
+        _convolve(source.numpy(), self._taps.numpy(), carried.tokens.numpy(), _PIECES, u.numpy())
+        carried.tokens = torch.cat((carried.tokens, source[:, -(CONV - 1) :]), dim=1)[:, -(CONV - 1) :].contiguous()
+        mixed = functional.linear(u, mamba.x_proj.weight)
+        step = functional.linear(mixed[..., : mamba.dt_rank], mamba.dt_proj.weight)
+        _scan(
+            u.numpy(), step.numpy(), mixed.numpy(), mamba.dt_rank, gate.numpy(), self._rates.numpy(),
+            self._bias.numpy(), self._skip.numpy(), carried.states.numpy(), u.numpy(),
+        )  # fmt: skip
+        return functional.linear(u, mamba.out_proj.weight)
