@@ -74,8 +74,8 @@ def test_kept_networks_go_before_the_retreat():
 
 def test_a_run_that_finds_too_little_memory_tries_again_without_what_is_kept():
     class Short(NetworkCache):
-        def get(self, model, fold, device, scan_backend, **form):
-            network = super().get(model, fold, device, scan_backend, **form)
+        def get(self, model, fold, device, scan_backend, *, lean=False):
+            network = super().get(model, fold, device, scan_backend, lean=lean)
             if len(self) > 1:
                 raise MemoryError
             return network

@@ -31,7 +31,7 @@ SPECS = {
 }
 
 
-SHAPES = {"anisotropic": (14, 30, 28), "flat": (40, 24, 22), "turned": (37, 58, 36)}
+SHAPES = {"anisotropic": (14, 30, 28), "flat": (40, 24, 22), "turned": (36, 37, 61)}
 
 
 class _ShortOnce(NetworkCache):

@@ -96,6 +96,23 @@ def test_strided_inputs_are_read_right_and_left_alone(backend: str) -> None:
         assert torch.equal(strided[key], value), f"{key} was changed"
 
 
+def test_halves_of_a_batch_are_read_where_they_lie() -> None:
+    """u and z are the two halves of one product: with any batch, rows of tokens are read without a copy."""
+    if "numba" not in scan.available_backends("cpu"):
+        pytest.skip("numba does not work on this machine")
+    from mambaseg.scan.numba_inputs import as_array
+
+    arguments = make_arguments(3, 20, 300)
+    u, z = torch.cat((arguments["u"], arguments["z"]), dim=1).chunk(2, dim=1)
+    assert not z.is_contiguous()
+    assert as_array(z).ctypes.data == z.data_ptr()
+    assert torch.equal(run(arguments | {"u": u, "z": z}, "numba")[0], run(arguments, "numba")[0])
+    expanded = arguments["delta"][:1].expand(3, 20, 300)
+    assert as_array(expanded).ctypes.data == expanded.data_ptr()
+    whole = arguments | {"delta": expanded.contiguous()}
+    assert torch.equal(run(arguments | {"delta": expanded}, "numba")[0], run(whole, "numba")[0])
+
+
 @pytest.mark.parametrize("backend", FAST)
 def test_autocast_outside_changes_nothing_inside(backend: str) -> None:
     arguments = make_arguments(1, 16, 200)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from mambaseg.devices import choose_device, choose_precision, device_title
 from mambaseg.inference.activations import describe_network
-from mambaseg.inference.cost import network_cost
+from mambaseg.inference.cost import NetworkCost, network_cost
 from mambaseg.inference.export import BAND_BYTES
 from mambaseg.inference.passes import run_placements, runs_lean
 from mambaseg.inference.pipeline import allowed_mirror_axes, check_backend, chosen_folds
@@ -24,6 +24,10 @@ from mambaseg.volume import Volume
 
 _FLOAT = 4
 _GIGA = 1e9
+_FIRST_RUN = (
+    200_000_000  # kernels, threads and libraries that a process loads when it first computes
+)
+_KEPT_BY_ALLOCATOR = 150_000_000  # blocks that are too small to be given back to the system
 
 
 @dataclass(frozen=True)
@@ -87,19 +91,24 @@ def _voxels(shape: Sequence[int]) -> int:
     return count
 
 
-def _host_peak(frame: Frame, tiles: TilePlan, spec: ModelSpec, activations: int, maps: int, here: bool) -> int:
-    """Largest sum of what the three stages hold in the computer's memory."""
+def _host_peak(frame: Frame, tiles: TilePlan, spec: ModelSpec, network: NetworkCost, maps: int, here: bool) -> int:
+    """Largest sum of what the three stages hold in the computer's memory.
+
+    What a pass of the network held is counted in the export too: the system's allocator keeps most of it.
+    """
     channels = len(spec.channels)
     crop, window = _voxels(frame.there.old), _voxels(tiles.window_shape)
     image = channels * window * _FLOAT
-    weights = spec.network.num_classes * window * _FLOAT + window * _FLOAT
+    sums = spec.network.num_classes * window * _FLOAT + window * _FLOAT
+    pass_bytes = network.activation_bytes + network.parameter_bytes if here else 0
     prepare = channels * crop * _FLOAT + image + (0 if frame.there.is_identity else 2 * crop * _FLOAT)
-    network = 2 * image + weights + (activations if here else 0)
+    passes = 2 * image + sums + pass_bytes
     plane = _voxels(frame.back.new[1:]) * _FLOAT
     slices = min(BAND_BYTES, 2 * spec.network.num_classes * plane) + 6 * plane
     labels = 2 * _voxels(frame.full) * (1 if max((la.value for la in spec.labels), default=0) <= 255 else 2)
-    export = weights + slices + labels + 2 * maps * _voxels(frame.full) * _FLOAT
-    return max(prepare, network, export)
+    kept = min(pass_bytes, _KEPT_BY_ALLOCATOR)
+    export = sums + slices + labels + 2 * maps * _voxels(frame.full) * _FLOAT + kept
+    return _FIRST_RUN + max(prepare, passes, export)
 
 
 def make_forecast(
@@ -135,12 +144,14 @@ def make_forecast(
     precision = choose_precision(options.precision, device)
     lean = runs_lean(device, precision)
     cost = network_cost(describe_network(spec), spec.patch_size, str(device), lean=lean)
-    activations = cost.activation_bytes // (1 if precision is None else 2) + cost.parameter_bytes
+    if precision is not None:
+        cost = replace(cost, activation_bytes=cost.activation_bytes // 2)
     on_host = device.type != "cuda"
     maps = 0 if not options.probabilities else len(options.structures or spec.labels)
-    host = _host_peak(frame, tiles, spec, activations, maps, on_host)
+    host = _host_peak(frame, tiles, spec, cost, maps, on_host)
     window = _voxels(tiles.window_shape)
-    on_device = None if on_host else activations + (spec.network.num_classes + 1) * window * _FLOAT
+    sums = (spec.network.num_classes + 1) * window * _FLOAT
+    on_device = None if on_host else cost.activation_bytes + cost.parameter_bytes + sums
     device_free = probe.device_free(str(device))
     mirrors = len(mirror_combinations(allowed_mirror_axes(spec) if options.mirror else ()))
     passes = len(tiles.tiles) * mirrors * len(folds)

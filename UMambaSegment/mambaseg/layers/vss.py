@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from mambaseg.layers.initial import initial_A_log, initial_step_bias, initial_step_weight
 from mambaseg.layers.scanning import SelectiveScan
+from mambaseg.scan import scan_picture
 
 DIRECTIONS = 4
 STATE = 16
@@ -55,26 +56,32 @@ class SS2D(nn.Module):
         return out
 
     def _scan_picture(self, x: Tensor) -> Tensor:
-        """Scan ``(batch, inner, rows, columns)`` in four directions; float32, same shape."""
-        batch, inner, rows, columns = x.shape
-        both = torch.stack((x.flatten(2), x.transpose(2, 3).flatten(2)), dim=1)
-        sequences = torch.cat((both, both.flip(-1)), dim=1)  # (batch, 4, inner, length)
-        mixed = torch.einsum("bkdl,kcd->bkcl", sequences, self.x_proj_weight)
+        """Scan ``(batch, inner, rows, columns)`` in four directions; float32, same shape.
+
+        Where the picture is walked in place (`scan_picture`), ``self.scan`` says only which backend to use; with
+        gradients, on other devices and on torch's meta device it is called with the four sequences.
+        """
+        batch, _, rows, columns = x.shape
+        # projections are pointwise in the token: all four in row-major order at once, and only the few numbers that
+        # step, B and C are made from are turned into column-major order for the directions down the columns
+        mixed = torch.matmul(self.x_proj_weight.flatten(0, 1), x.flatten(2))
+        mixed = mixed.view(batch, DIRECTIONS, self.dt_rank + 2 * STATE, rows, columns)
+        down = mixed[:, 1::2].transpose(3, 4).flatten(3)
+        along = mixed[:, ::2].flatten(3)
+        mixed = torch.stack((along[:, 0], down[:, 0], along[:, 1], down[:, 1]), dim=1)
         step, B, C = torch.split(mixed, [self.dt_rank, STATE, STATE], dim=2)
-        step = torch.einsum("bkrl,kdr->bkdl", step, self.dt_projs_weight)
-        y: Tensor = self.scan(
-            sequences.flatten(1, 2).float(),
-            step.flatten(1, 2).float(),
+        step = torch.matmul(self.dt_projs_weight, step)
+        return scan_picture(
+            x.float(),
+            step.float(),
             -torch.exp(self.A_logs.float()),
             B.float(),
             C.float(),
-            D=self.Ds.float(),
-            delta_bias=self.dt_projs_bias.float().flatten(),
+            self.Ds.float(),
+            self.dt_projs_bias.float().flatten(),
+            backend=self.scan.scan_backend,
+            sequence_scan=self.scan,
         )
-        y = y.view(batch, DIRECTIONS, inner, rows * columns)
-        along = y[:, :2] + y[:, 2:].flip(-1)
-        down = along[:, 1].view(batch, inner, columns, rows).transpose(2, 3)
-        return along[:, 0].view(batch, inner, rows, columns) + down
 
 
 class DropPath(nn.Module):

@@ -8,38 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mambaseg.compiled import CompiledKernel, Kernel
+from mambaseg.compiled import launch
 
 Norm = nn.InstanceNorm2d | nn.InstanceNorm3d | nn.GroupNorm
 PIECES = 32  # of one image; fixed, so that a result does not depend on the number of threads
 _WIDTH = 512  # floats that are worked on side by side
 _STRETCH = 1 << 15  # floats that stay in a core's cache
-
-
-def _load_moments() -> Kernel:
-    from mambaseg.lean.norm_kernel import moments_kernel
-
-    return moments_kernel
-
-
-def _load_apply() -> Kernel:
-    from mambaseg.lean.norm_kernel import apply_kernel
-
-    return apply_kernel
-
-
-def _try_moments(kernel: Kernel) -> None:
-    sums = np.zeros((1, 1, 1))
-    kernel(np.zeros((1, 1, 1), np.float32), 1, 1, np.zeros(1), sums, sums.copy())
-
-
-def _try_apply(kernel: Kernel) -> None:
-    one, row = np.zeros((1, 1, 1), np.float32), np.zeros((1, 1), np.float32)
-    kernel(one, row, row, row, one, False, np.float32(0.0), 1, 1, one)
-
-
-_moments = CompiledKernel(_load_moments, _try_moments)
-_apply = CompiledKernel(_load_apply, _try_apply)
 
 
 def as_voxels(x: Tensor) -> Tensor:
@@ -63,7 +37,7 @@ def channel_moments(voxels: Tensor) -> tuple[Tensor, Tensor]:
     count = np.empty(PIECES)
     mean = np.empty((batch, PIECES, channels))
     squares = np.empty_like(mean)
-    _moments(voxels.numpy(), repeat, block, count, mean, squares)
+    launch("moments", voxels.numpy(), repeat, block, count, mean, squares)
     share = (count / count.sum())[None, :, None]
     whole = (mean * share).sum(axis=1)
     variance = squares.sum(axis=1) / count.sum() + ((mean - whole[:, None]) ** 2 * share).sum(axis=1)
@@ -106,9 +80,9 @@ def normalise(
     beside = voxels if added is None else as_voxels(added)
     out = voxels if in_place else torch.empty_like(voxels)
     repeat = max(1, math.ceil(_WIDTH / channels))
-    _apply(
-        voxels.numpy(), middle.numpy(), scale.float().numpy(), shift.numpy(), beside.numpy(), added is not None,
-        np.float32(slope), repeat, PIECES, out.numpy(),
+    launch(
+        "apply", voxels.numpy(), middle.numpy(), scale.float().numpy(), shift.numpy(), beside.numpy(),
+        added is not None, np.float32(slope), repeat, PIECES, out.numpy(),
     )  # fmt: skip
     return as_image(out, x.shape[2:])
 

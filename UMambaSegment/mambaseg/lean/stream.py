@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mambaseg.compiled import CompiledKernel, Kernel
+from mambaseg.compiled import launch
 from mambaseg.layers.mamba import Mamba
 
 LANES, STATE, CONV = 16, 16, 4
@@ -23,38 +22,6 @@ _NUMBERS = 1 << 19  # inner numbers in a chunk: 2 MiB, several of which stay in 
 _LEAST_TOKENS = 512
 _PIECES = 8
 _LOG2E = 1.4426950408889634
-
-
-def _load_convolve() -> Kernel:
-    from mambaseg.lean.token_kernel import convolve_kernel
-
-    return convolve_kernel
-
-
-def _load_scan() -> Kernel:
-    from mambaseg.lean.token_kernel import scan_tokens_kernel
-
-    return scan_tokens_kernel
-
-
-def _zeros(*shape: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    return np.zeros(shape, np.float32)
-
-
-def _try_convolve(kernel: Kernel) -> None:
-    kernel(_zeros(1, 1, 2 * LANES)[..., :LANES], _zeros(1, CONV + 1, LANES), _zeros(1, CONV - 1, LANES), 1,
-           _zeros(1, 1, LANES))  # fmt: skip
-
-
-def _try_scan(kernel: Kernel) -> None:
-    one, row = _zeros(1, 1, LANES), _zeros(LANES)
-    mixed = _zeros(1, 1, 1 + 2 * STATE)
-    gate = _zeros(1, 1, 2 * LANES)[..., LANES:]
-    kernel(one, one, mixed, 1, gate, _zeros(LANES, STATE), row, row, _zeros(1, LANES, STATE), one.copy())
-
-
-_convolve = CompiledKernel(_load_convolve, _try_convolve)
-_scan = CompiledKernel(_load_scan, _try_scan)
 
 
 def fits(mamba: Mamba) -> bool:
@@ -112,12 +79,12 @@ class Streamed:
             mixed = functional.linear(u, mamba.x_proj.weight)
             step = functional.linear(mixed[..., : mamba.dt_rank], mamba.dt_proj.weight)
             return functional.linear(step, mamba.out_proj.weight)
-        _convolve(source.numpy(), self._taps.numpy(), carried.tokens.numpy(), _PIECES, u.numpy())
+        launch("convolve", source.numpy(), self._taps.numpy(), carried.tokens.numpy(), _PIECES, u.numpy())
         carried.tokens = torch.cat((carried.tokens, source[:, -(CONV - 1) :]), dim=1)[:, -(CONV - 1) :].contiguous()
         mixed = functional.linear(u, mamba.x_proj.weight)
         step = functional.linear(mixed[..., : mamba.dt_rank], mamba.dt_proj.weight)
-        _scan(
-            u.numpy(), step.numpy(), mixed.numpy(), mamba.dt_rank, gate.numpy(), self._rates.numpy(),
+        launch(
+            "scan_tokens", u.numpy(), step.numpy(), mixed.numpy(), mamba.dt_rank, gate.numpy(), self._rates.numpy(),
             self._bias.numpy(), self._skip.numpy(), carried.states.numpy(), u.numpy(),
         )  # fmt: skip
         return functional.linear(u, mamba.out_proj.weight)

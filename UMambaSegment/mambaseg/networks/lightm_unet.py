@@ -66,6 +66,7 @@ class DownBlock(nn.Module):
         self.conv2 = ResidualMambaLayer(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map ``(batch, channels, *space)`` to the same shape."""
         y = self.conv1(functional.relu(self.norm1(x), inplace=True))
         y = self.conv2(functional.relu(self.norm2(y), inplace=True))
         mixed: Tensor = y + x
@@ -83,6 +84,7 @@ class UpBlock(nn.Module):
         self.skip_scale = nn.Parameter(torch.ones(1))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Map ``(batch, channels, *space)`` to the same shape."""
         y = self.conv(functional.relu(self.norm1(x), inplace=True)) + self.skip_scale * x
         return functional.relu(self.norm2(y), inplace=True)
 

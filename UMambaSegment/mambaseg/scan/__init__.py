@@ -7,6 +7,7 @@ Backends, fastest first: ``mamba_ssm`` (the published CUDA kernel, where it is i
 from __future__ import annotations
 
 from mambaseg.scan.operator import selective_scan
+from mambaseg.scan.picture import scan_picture
 from mambaseg.scan.registry import (
     NAMES,
     BackendCheck,
@@ -15,4 +16,12 @@ from mambaseg.scan.registry import (
     record_backends,
 )
 
-__all__ = ["NAMES", "BackendCheck", "available_backends", "check_all", "record_backends", "selective_scan"]
+__all__ = [
+    "NAMES",
+    "BackendCheck",
+    "available_backends",
+    "check_all",
+    "record_backends",
+    "scan_picture",
+    "selective_scan",
+]

@@ -165,7 +165,7 @@ def chunked_forward(
     y = torch.empty_like(u)
     state = u.new_zeros(batch, groups, dim // groups, n)
     if start is not None:
-        state = start.view(state.shape)
+        state = start.reshape(state.shape)
     starts: list[Tensor] = []
     for span in block_spans(length, plan):
         starts.append(state)
@@ -192,8 +192,8 @@ def chunked_backward(
     C: Tensor,
     starts: Tensor,
     plan: BlockPlan,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Gradients of `chunked_forward` for dt, u, A, B and C; states are recomputed block by block.
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of `chunked_forward` for dt, u, A, B, C and start; states are recomputed block by block.
 
     With ``G_t = dL/dh_t`` the recurrence runs backwards, ``G_t = C_t dy_t + exp(dt_{t+1} A) G_{t+1}``, and is composed
     over chunks in the same way as the forward one.
@@ -229,7 +229,7 @@ def chunked_backward(
         du[..., span] = _token_last(d_u.flatten(2, 3), count)
         dB[..., span] = _token_last(d_B.squeeze(3), count)
         dC[..., span] = _token_last(d_C.squeeze(3), count)
-    return ddt, du, dA.reshape(dim, n), dB, dC
+    return ddt, du, dA.reshape(dim, n), dB, dC, carry.flatten(1, 2)
 
 
 def _all_states(block: Block, start: Tensor, plan: BlockPlan) -> Tensor:

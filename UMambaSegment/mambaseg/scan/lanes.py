@@ -8,6 +8,7 @@ processor foresees by itself. The exponential is of base 2, with A multiplied by
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -17,89 +18,14 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from mambaseg.scan.lane_moves import STRETCH, accumulate, bring, copy_rows, fetch, multiply, soften, take
 from mambaseg.scan.vector_ir import FLOAT, FLOATS, INDEX, LANES, LOG2E, VectorBuilder
 
-STRETCH = 256
 _LOG2E = np.float32(LOG2E)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _fetch(_context: Any, first: Any, row: Any, rows: Any, count: Any) -> Any:
-    """Ask for ``count`` floats of each of ``rows`` rows, ``row`` floats apart, to be brought near."""
-
-    def generate(_ctx: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        v = VectorBuilder(builder)
-        base = v.pointer(arguments[0], FLOAT)
-        sixteen = ir.Constant(INDEX, 16)
-        lines = builder.udiv(builder.add(arguments[3], ir.Constant(INDEX, 15)), sixteen)
-        with cgutils.for_range(builder, arguments[2]) as r:
-            start = builder.mul(r.index, arguments[1])
-            with cgutils.for_range(builder, lines) as line:
-                v.prefetch(base, builder.add(start, builder.mul(line.index, sixteen)))
-        return ir.Constant(INDEX, 0)
-
-    return types.int64(types.intp, types.int64, types.int64, types.int64), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _turn(_context: Any, source: Any, apart: Any, target: Any, spread: Any, count: Any) -> Any:
-    """Transpose ``count`` squares of 16 x 16 floats: rows ``apart`` floats from each other go to rows ``spread`` apart.
-
-    From one square to the next the source goes on by 16 floats where its rows are long, else by 16 rows; the target
-    the other way.
-    """
-
-    def generate(_ctx: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        v = VectorBuilder(builder)
-        source_, target_ = v.pointer(arguments[0], FLOAT), v.pointer(arguments[2], FLOAT)
-        sixteen = ir.Constant(INDEX, LANES)
-        square = ir.Constant(INDEX, LANES * LANES)
-        narrow = builder.icmp_unsigned("==", arguments[1], sixteen)
-        step_source = builder.select(narrow, square, sixteen)
-        step_target = builder.select(narrow, sixteen, square)
-        with cgutils.for_range(builder, arguments[4]) as loop:
-            at = builder.mul(loop.index, step_source)
-            to = builder.mul(loop.index, step_target)
-            rows = [
-                v.load_at(source_, builder.add(at, builder.mul(arguments[1], ir.Constant(INDEX, n))))
-                for n in range(LANES)
-            ]
-            for n, row in enumerate(v.transposed(rows)):
-                v.store_at(row, target_, builder.add(to, builder.mul(arguments[3], ir.Constant(INDEX, n))))
-        return ir.Constant(INDEX, 0)
-
-    return types.int64(types.intp, types.int64, types.intp, types.int64, types.int64), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _soften(_context: Any, step: Any, bias: Any, count: Any, softplus: Any) -> Any:
-    """Add the bias to ``count`` vectors of steps and pass them through softplus where asked, in place."""
-
-    def generate(_ctx: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        v = VectorBuilder(builder)
-        steps = v.pointer(arguments[0], FLOATS)
-        shift = v.load(v.pointer(arguments[1], FLOATS), ir.Constant(INDEX, 0))
-        soft = builder.icmp_unsigned("!=", arguments[3], ir.Constant(arguments[3].type, 0))
-        with builder.if_else(soft) as (yes, no):
-            for branch, is_soft in ((yes, True), (no, False)):
-                with branch, cgutils.for_range(builder, arguments[2]) as loop:
-                    x = builder.fadd(v.load(steps, loop.index), shift)
-                    v.store(v.softplus(x) if is_soft else x, steps, loop.index)
-        return ir.Constant(INDEX, 0)
-
-    return types.int64(types.intp, types.intp, types.int64, types.boolean), generate
-
-
-@intrinsic  # type: ignore[untyped-decorator]
-def _recur(
-    _context: Any, step: Any, drive: Any, rates: Any, states: Any, b: Any, c: Any, out: Any, count: Any, order: Any
-) -> Any:
-    """Advance ``order`` states of sixteen channels by ``count`` tokens and add ``<C, h>`` to ``out``.
-
-    All arguments but the counts are addresses: ``step``, ``drive``, ``out`` of ``count`` vectors, ``rates`` and
-    ``states`` of ``order`` vectors, ``b`` and ``c`` of ``order x STRETCH`` floats. Two states go together, so that two
-    recurrences hide each other's latency and ``out`` is touched half as often; ``order`` is even (padded by zeros).
-    """
+def _recurrence(*, backwards: bool) -> Callable[..., Any]:
+    """Make the code of `recur` or `recur_backwards`."""
 
     def generate(_ctx: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         v = VectorBuilder(builder)
@@ -108,6 +34,7 @@ def _recur(
         outs = v.pointer(arguments[6], FLOATS)
         two, stretch = ir.Constant(INDEX, 2), ir.Constant(INDEX, STRETCH)
         pairs = builder.udiv(arguments[8], two)
+        final = builder.sub(arguments[7], ir.Constant(INDEX, 1))
         with cgutils.for_range(builder, pairs) as pair:
             first = builder.mul(pair.index, two)
             indices = (first, builder.add(first, ir.Constant(INDEX, 1)))
@@ -115,7 +42,7 @@ def _recur(
             held = [cgutils.alloca_once_value(builder, v.load(states_, n)) for n in indices]
             row = [builder.mul(n, stretch) for n in indices]
             with cgutils.for_range(builder, arguments[7]) as token:
-                t = token.index
+                t = builder.sub(final, token.index) if backwards else token.index
                 step_t, drive_t, total = v.load(steps, t), v.load(drives, t), v.load(outs, t)
                 for k in range(2):
                     at = builder.add(row[k], t)
@@ -130,9 +57,31 @@ def _recur(
                 v.store(builder.load(slot), states_, n)
         return ir.Constant(INDEX, 0)
 
-    address = types.intp
-    signature = types.int64(*([address] * 7), types.int64, types.int64)
-    return signature, generate
+    return generate
+
+
+_RECUR = types.int64(*([types.intp] * 7), types.int64, types.int64)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def recur(
+    _context: Any, step: Any, drive: Any, rates: Any, states: Any, b: Any, c: Any, out: Any, count: Any, order: Any
+) -> Any:
+    """Advance ``order`` states of sixteen channels by ``count`` tokens and add ``<C, h>`` to ``out``.
+
+    All arguments but the counts are addresses: ``step``, ``drive``, ``out`` of ``count`` vectors, ``rates`` and
+    ``states`` of ``order`` vectors, ``b`` and ``c`` of ``order x STRETCH`` floats. Two states go together, so that two
+    recurrences hide each other's latency and ``out`` is touched half as often; ``order`` is even (padded by zeros).
+    """
+    return _RECUR, _recurrence(backwards=False)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def recur_backwards(
+    _context: Any, step: Any, drive: Any, rates: Any, states: Any, b: Any, c: Any, out: Any, count: Any, order: Any
+) -> Any:
+    """The same from the stretch's last token to its first."""
+    return _RECUR, _recurrence(backwards=True)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -159,13 +108,17 @@ def _finish(_context: Any, out: Any, u: Any, z: Any, skip: Any, count: Any, gate
 
 def scan_kernel(
     u: Any, delta: Any, A: Any, B: Any, C: Any, D: Any, z: Any, bias: Any, softplus: bool, gated: bool, start: Any,
-    y: Any, last: Any,
+    pieces: int, y: Any, ends: Any, sums: Any, kept: Any,
 ) -> None:  # fmt: skip
-    """Scan ``(batch, dim, length)`` arrays; ``start`` and ``last`` are ``(batch, dim, state)``.
+    """Scan ``(batch, dim, length)`` arrays, whose last axis is contiguous, from ``start`` ``(batch, dim, state)``.
 
     ``z`` is read only where ``gated``; ``D`` and ``bias`` are zeros where the caller has none. Each job is one batch
-    entry and one block of up to 16 channels of one group; jobs share nothing, so that the result does not depend on
-    the number of threads.
+    entry, one block of up to 16 channels of one group and one piece of the sequence; jobs share nothing, so that the
+    result does not depend on the number of threads. Every piece but the first starts from zero.
+
+    Written are ``y`` ``(batch, dim, length)``, ``ends`` ``(batch, pieces, dim, state)`` (the state after each piece),
+    ``sums`` ``(batch, pieces, dim)`` (each piece's sum of steps, only where there are several) and, if its second axis
+    has a length, ``kept`` ``(batch, stretches, dim, state)`` (the state before each stretch).
     """
     batch, dim, length = u.shape
     state = A.shape[1]
@@ -173,21 +126,27 @@ def scan_kernel(
     wide = dim // groups
     blocks = (wide + LANES - 1) // LANES
     order = state + state % 2
-    for job in numba.prange(batch * groups * blocks):
-        b = job // (groups * blocks)
-        g = (job // blocks) % groups
-        first = g * wide + (job % blocks) * LANES
+    stretches = (length + STRETCH - 1) // STRETCH
+    piece_length = (stretches + pieces - 1) // pieces * STRETCH
+    keep = kept.shape[1] > 0
+    for job in numba.prange(batch * groups * blocks * pieces):
+        p = job % pieces
+        b = job // (groups * blocks * pieces)
+        g = (job // (blocks * pieces)) % groups
+        first = g * wide + (job // pieces % blocks) * LANES
         width = min(LANES, (g + 1) * wide - first)
         states = np.zeros((order, LANES), np.float32)
         rates = np.zeros((order, LANES), np.float32)
         shift = np.zeros(LANES, np.float32)
         skip = np.zeros(LANES, np.float32)
+        total = np.zeros(LANES, np.float32)
         for c in range(width):
             shift[c] = bias[first + c]
             skip[c] = D[first + c]
             for n in range(state):
-                states[n, c] = start[b, first + c, n]
                 rates[n, c] = A[first + c, n] * _LOG2E
+                if p == 0:
+                    states[n, c] = start[b, first + c, n]
         step = np.zeros((STRETCH, LANES), np.float32)
         drive = np.zeros((STRETCH, LANES), np.float32)
         inputs = np.zeros((STRETCH, LANES), np.float32)
@@ -195,50 +154,51 @@ def scan_kernel(
         out = np.zeros((STRETCH, LANES), np.float32)
         b_rows = np.zeros((order, STRETCH), np.float32)
         c_rows = np.zeros((order, STRETCH), np.float32)
-        for t0 in range(0, length, STRETCH):
-            count = min(STRETCH, length - t0)
-            at = ((b * dim + first) * length + t0) * 4
-            squares = count // LANES if width == LANES and length > LANES else 0
-            turned = squares * LANES
-            _turn(delta.ctypes.data + at, length, step.ctypes.data, LANES, squares)
-            _turn(u.ctypes.data + at, length, inputs.ctypes.data, LANES, squares)
+        u_at = u.ctypes.data + b * u.strides[0] + first * u.strides[1]
+        delta_at = delta.ctypes.data + b * delta.strides[0] + first * delta.strides[1]
+        z_at = z.ctypes.data + b * z.strides[0] + first * z.strides[1]
+        b_at = B.ctypes.data + b * B.strides[0] + g * B.strides[1]
+        c_at = C.ctypes.data + b * C.strides[0] + g * C.strides[1]
+        y_at = y.ctypes.data + (b * dim + first) * length * 4
+        u_apart, delta_apart, z_apart = u.strides[1] // 4, delta.strides[1] // 4, z.strides[1] // 4
+        b_apart, c_apart = B.strides[2] // 4, C.strides[2] // 4
+        end = min(length, (p + 1) * piece_length)
+        for t0 in range(p * piece_length, end, STRETCH):
+            count = min(STRETCH, end - t0)
+            at = t0 * 4
+            bring(delta_at + at, delta_apart, step.ctypes.data, width, count)
+            bring(u_at + at, u_apart, inputs.ctypes.data, width, count)
             if gated:
-                _turn(z.ctypes.data + at, length, gates.ctypes.data, LANES, squares)
-            for c in range(width):
-                for t in range(turned, count):
-                    step[t, c] = delta[b, first + c, t0 + t]
-                    inputs[t, c] = u[b, first + c, t0 + t]
-                if gated:
-                    for t in range(turned, count):
-                        gates[t, c] = z[b, first + c, t0 + t]
-            ahead = min(STRETCH, length - t0 - count)
+                bring(z_at + at, z_apart, gates.ctypes.data, width, count)
+            ahead = min(STRETCH, end - t0 - count)
             if ahead > 0:
                 later = at + count * 4
-                _fetch(delta.ctypes.data + later, length, width, ahead)
-                _fetch(u.ctypes.data + later, length, width, ahead)
+                fetch(delta_at + later, delta_apart, width, ahead)
+                fetch(u_at + later, u_apart, width, ahead)
                 if gated:
-                    _fetch(z.ctypes.data + later, length, width, ahead)
-                later = ((b * groups + g) * state * length + t0 + count) * 4
-                _fetch(B.ctypes.data + later, length, state, ahead)
-                _fetch(C.ctypes.data + later, length, state, ahead)
-            _soften(step.ctypes.data, shift.ctypes.data, count, softplus)
+                    fetch(z_at + later, z_apart, width, ahead)
+                fetch(b_at + later, b_apart, state, ahead)
+                fetch(c_at + later, c_apart, state, ahead)
+            if keep:
+                for c in range(width):
+                    for n in range(state):
+                        kept[b, t0 // STRETCH, first + c, n] = states[n, c]
+            soften(step.ctypes.data, shift.ctypes.data, count, softplus)
+            multiply(step.ctypes.data, inputs.ctypes.data, drive.ctypes.data, count)
+            if pieces > 1:
+                accumulate(step.ctypes.data, total.ctypes.data, out.ctypes.data, count)
             for t in range(count):
                 for c in range(LANES):
-                    drive[t, c] = step[t, c] * inputs[t, c]
                     out[t, c] = np.float32(0.0)
-            for n in range(state):
-                for t in range(count):
-                    b_rows[n, t] = B[b, g, n, t0 + t]
-                    c_rows[n, t] = C[b, g, n, t0 + t]
-            _recur(
+            copy_rows(b_at + at, b_apart, b_rows.ctypes.data, state, count)
+            copy_rows(c_at + at, c_apart, c_rows.ctypes.data, state, count)
+            recur(
                 step.ctypes.data, drive.ctypes.data, rates.ctypes.data, states.ctypes.data, b_rows.ctypes.data,
                 c_rows.ctypes.data, out.ctypes.data, count, order,
             )  # fmt: skip
             _finish(out.ctypes.data, inputs.ctypes.data, gates.ctypes.data, skip.ctypes.data, count, gated)
-            _turn(out.ctypes.data, LANES, y.ctypes.data + at, length, squares)
-            for c in range(width):
-                for t in range(turned, count):
-                    y[b, first + c, t0 + t] = out[t, c]
+            take(y_at + at, length, out.ctypes.data, width, count)
         for c in range(width):
+            sums[b, p, first + c] = total[c]
             for n in range(state):
-                last[b, first + c, n] = states[n, c]
+                ends[b, p, first + c, n] = states[n, c]

@@ -16,17 +16,20 @@ _log = logging.getLogger(__name__)
 def _run(problem: ScanProblem, backend: str, *, wants_state: bool) -> tuple[Tensor, Tensor]:
     if problem.u.is_meta or 0 in problem.u.shape or problem.A.shape[1] == 0:
         return _nothing_to_scan(problem)
-    name, function = choose_backend(backend, problem)
+    name, function = choose_backend(backend, problem.u, with_gradient=problem.needs_gradient)
+    if name == "mamba_ssm" and problem.start is not None:
+        _log.warning("The published kernel takes no start state, so the scan backend 'torch' runs here.")
+        name, function = choose_backend("torch", problem.u, with_gradient=problem.needs_gradient)
     if name == "mamba_ssm" and wants_state and problem.needs_gradient:
         _log.warning("The published kernel gives no gradient of the last state, so the scan backend 'torch' runs here.")
-        name, function = choose_backend("torch", problem)
+        name, function = choose_backend("torch", problem.u, with_gradient=problem.needs_gradient)
     note_use(name)
     return function(problem)
 
 
 def _nothing_to_scan(problem: ScanProblem) -> tuple[Tensor, Tensor]:
     """What is left where there is no token, no channel or no state, every argument still in autograd's graph."""
-    state = problem.u.new_zeros(*problem.u.shape[:2], problem.A.shape[1])
+    state = problem.start_state().clone()
     y = torch.zeros_like(problem.u)
     for tensor in problem.tensors:
         if tensor.requires_grad:
@@ -46,6 +49,7 @@ def selective_scan(
     delta_softplus: bool = False,
     return_last_state: bool = False,
     backend: str = "auto",
+    start_state: Tensor | None = None,
 ) -> Tensor | tuple[Tensor, Tensor]:
     """Mamba's selective scan.
 
@@ -70,6 +74,9 @@ def selective_scan(
         Also return the state after the last token.
     backend
         ``auto`` (the fastest that passed its self-check on the tensors' device) or a name from `available_backends`.
+    start_state
+        ``(batch, dim, state)``, the state before the first token; None for zero. The published kernel cannot take one:
+        where it would run, ``torch`` does, and the log says so.
 
     Returns
     -------
@@ -85,10 +92,10 @@ def selective_scan(
 
     Notes
     -----
-    Gu and Dao, Mamba (arXiv 2312.00752); the arguments are those of the published ``selective_scan_fn``.
+    Gu and Dao, Mamba (arXiv 2312.00752); the arguments are those of the published ``selective_scan_fn``, and one more.
     """
     with torch.autocast(u.device.type if u.device.type != "meta" else "cpu", enabled=False):
-        problem = make_problem(u, delta, A, B, C, D, z, delta_bias, delta_softplus)
+        problem = make_problem(u, delta, A, B, C, D, z, delta_bias, delta_softplus, start_state)
         y, last = _run(problem, backend, wants_state=return_last_state)
     y = y.to(u.dtype)
     return (y, last) if return_last_state else y

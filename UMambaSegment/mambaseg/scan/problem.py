@@ -25,6 +25,8 @@ class ScanProblem:
         ``(dim,)`` or None.
     delta_softplus
         Whether ``delta + delta_bias`` passes through softplus.
+    start
+        ``(batch, dim, state)``, the state before the first token; None for zero.
     """
 
     u: Tensor
@@ -36,12 +38,13 @@ class ScanProblem:
     z: Tensor | None
     delta_bias: Tensor | None
     delta_softplus: bool
+    start: Tensor | None = None
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """Every tensor that is there."""
-        candidates = (self.u, self.delta, self.A, self.B, self.C, self.D, self.z, self.delta_bias)
-        return tuple(tensor for tensor in candidates if tensor is not None)
+        inputs = (self.u, self.delta, self.A, self.B, self.C, self.D, self.z, self.delta_bias, self.start)
+        return tuple(tensor for tensor in inputs if tensor is not None)
 
     @property
     def needs_gradient(self) -> bool:
@@ -49,11 +52,16 @@ class ScanProblem:
         return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in self.tensors)
 
     def part(self, span: slice) -> ScanProblem:
-        """The same problem on a stretch of the sequence."""
+        """The same problem on a stretch of the sequence, without a start state: the caller knows the stretch's own."""
         z = None if self.z is None else self.z[..., span]
-        return replace(
-            self, u=self.u[..., span], delta=self.delta[..., span], B=self.B[..., span], C=self.C[..., span], z=z
-        )
+        u, delta, B, C = (tensor[..., span] for tensor in (self.u, self.delta, self.B, self.C))
+        return replace(self, u=u, delta=delta, B=B, C=C, z=z, start=None)
+
+    def start_state(self) -> Tensor:
+        """The state before the first token, ``(batch, dim, state)``; zeros where none was given."""
+        if self.start is not None:
+            return self.start
+        return self.u.new_zeros(*self.u.shape[:2], self.A.shape[1])
 
     def time_step(self) -> Tensor:
         """The step ``(batch, dim, length)`` after bias and softplus."""
@@ -115,6 +123,17 @@ def _grouped(u: Tensor, state: int, B: Tensor, C: Tensor) -> tuple[Tensor, Tenso
     return grouped[0], grouped[1]
 
 
+def _check_start(u: Tensor, state: int, start: Tensor | None) -> None:
+    wanted = (*u.shape[:2], state)
+    if start is not None and start.shape != wanted:
+        raise _refuse(
+            f"start_state must be (batch, dim, state) with batch {wanted[0]}, dim {wanted[1]} and state {state}, "
+            f"but it is {_shape(start)}"
+        )
+    if start is not None and not start.is_floating_point():
+        raise _refuse(f"start_state must hold real numbers, but its type is {start.dtype}")
+
+
 def make_problem(
     u: Tensor,
     delta: Tensor,
@@ -125,6 +144,7 @@ def make_problem(
     z: Tensor | None,
     delta_bias: Tensor | None,
     delta_softplus: bool,
+    start: Tensor | None = None,
 ) -> ScanProblem:
     """Check shapes and bring everything to the computing type: float32, or float64 where ``u`` is float64.
 
@@ -136,7 +156,8 @@ def make_problem(
     _check_channels(u, {"delta": delta, "z": z})
     _check_parameters(u.shape[1], A, {"D": D, "delta_bias": delta_bias})
     B, C = _grouped(u, A.shape[1], B, C)
-    devices = {t.device for t in (u, delta, A, B, C, D, z, delta_bias) if t is not None}
+    _check_start(u, A.shape[1], start)
+    devices = {t.device for t in (u, delta, A, B, C, D, z, delta_bias, start) if t is not None}
     if len(devices) > 1:
         raise _refuse(f"its arguments lie on different devices ({', '.join(sorted(str(d) for d in devices))})")
     dtype = torch.float64 if u.dtype == torch.float64 else torch.float32
@@ -154,4 +175,5 @@ def make_problem(
         as_computed(z),
         as_computed(delta_bias),
         delta_softplus,
+        as_computed(start),
     )

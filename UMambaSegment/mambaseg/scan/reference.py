@@ -1,10 +1,12 @@
 """The oracle: the recurrence written down as a plain loop, one token after the other.
 
 Mamba (arXiv 2312.00752), equation 2 with the discretisation its published code uses:
-``h_t = exp(dt_t A) h_{t-1} + dt_t B_t u_t``, ``y_t = <C_t, h_t> + D u_t``.
+``h_t = exp(dt_t A) h_{t-1} + dt_t B_t u_t``, ``y_t = <C_t, h_t> + D u_t``, from the start state h_0 (zero if none).
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -23,10 +25,9 @@ def scan_reference(problem: ScanProblem) -> tuple[Tensor, Tensor]:
         ``(batch, dim, state)``.
     """
     u, A = problem.u, problem.A
-    batch, dim, _ = u.shape
-    channels_a_group = dim // problem.B.shape[1]
+    channels_a_group = u.shape[1] // problem.B.shape[1]
     step = problem.time_step()
-    state = u.new_zeros(batch, dim, A.shape[1])
+    state = problem.start_state()
     outputs: list[Tensor] = []
     # unbind once: its backward pass stacks, where indexing token by token would fill a whole tensor for each
     tokens = zip(step.unbind(2), problem.u.unbind(2), problem.B.unbind(3), problem.C.unbind(3), strict=True)
@@ -37,3 +38,12 @@ def scan_reference(problem: ScanProblem) -> tuple[Tensor, Tensor]:
         outputs.append((state * C_all).sum(dim=-1))
     y = torch.stack(outputs, dim=2) if outputs else torch.zeros_like(u)
     return problem.finish(y), state
+
+
+def largest_error(found: Iterable[Tensor], wanted: Iterable[Tensor]) -> float:
+    """The largest difference of any two tensors, relative to the largest value of the one that is wanted.
+
+    NaN where anything is NaN, which is below no tolerance.
+    """
+    errors = [(f - w).abs().max() / w.abs().max() for f, w in zip(found, wanted, strict=True)]
+    return float(torch.stack(errors).max())

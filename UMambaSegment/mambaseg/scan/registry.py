@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mambaseg.scan.autograd import scan_torch
 from mambaseg.scan.problem import ScanProblem, make_problem
-from mambaseg.scan.reference import scan_reference
+from mambaseg.scan.reference import largest_error, scan_reference
 
 Backend = Callable[[ScanProblem], tuple[Tensor, Tensor]]
 TOLERANCE = 2e-4  # of the largest value, in float32: the published kernel's own tests allow 6e-4
@@ -29,12 +29,14 @@ class BackendEntry:
     """A backend by name: how to get it, and on which kinds of device it may run (fastest backends come first).
 
     ``by_name_only``: kinds of device on which it runs where a person names it and the self-check allows, never unasked.
+    ``takes_start``: whether it can begin at a state other than zero.
     """
 
     name: str
     load: Callable[[], Backend]
     devices: tuple[str, ...]
     by_name_only: tuple[str, ...] = ()
+    takes_start: bool = True
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def _load_upstream() -> Backend:
 
 _ANYWHERE = ("cpu", "cuda", "mps", "xpu")
 ENTRIES: tuple[BackendEntry, ...] = (
-    BackendEntry("mamba_ssm", _load_upstream, ("cuda",), by_name_only=("cpu",)),
+    BackendEntry("mamba_ssm", _load_upstream, ("cuda",), by_name_only=("cpu",), takes_start=False),
     BackendEntry("numba", _load_numba, ("cpu",)),
     BackendEntry("torch", lambda: scan_torch, _ANYWHERE),
     BackendEntry("reference", lambda: scan_reference, _ANYWHERE),
@@ -72,17 +74,18 @@ NAMES = tuple(entry.name for entry in ENTRIES)
 
 _checks: dict[tuple[str, str], BackendCheck] = {}
 _loaded: dict[str, Backend] = {}
+_gradient_faults: dict[tuple[str, str], str] = {}
 _checking = threading.RLock()
 _used: contextvars.ContextVar[Counter[str] | None] = contextvars.ContextVar("scan_backends_used", default=None)
 
 
-def _check_problem(device: str) -> ScanProblem:
+def _check_problem(device: str, *, with_start: bool, length: int = 83) -> ScanProblem:
     generator = torch.Generator().manual_seed(20240104)
 
     def draw(*shape: int) -> Tensor:
         return torch.randn(*shape, generator=generator).to(device)
 
-    batch, dim, groups, state, length = 2, 20, 2, 16, 83
+    batch, dim, groups, state = 2, 20, 2, 16
     return make_problem(
         draw(batch, dim, length),
         draw(batch, dim, length),
@@ -93,6 +96,7 @@ def _check_problem(device: str) -> ScanProblem:
         draw(batch, dim, length),
         draw(dim),
         delta_softplus=True,
+        start=draw(batch, dim, state) if with_start else None,
     )
 
 
@@ -110,11 +114,11 @@ def check_backend(entry: BackendEntry, device: str) -> BackendCheck:
         return BackendCheck(entry.name, device, usable=False, reason=f"does not run on {device}")
     try:
         backend = entry.load()
-        problem = _check_problem(device)
+        problem = _check_problem(device, with_start=entry.takes_start)
         with torch.no_grad(), torch.autocast(device, enabled=False):
             found = backend(problem)
             wanted = scan_reference(problem)
-        error = max(float((f - w).abs().max() / w.abs().max()) for f, w in zip(found, wanted, strict=True))
+        error = largest_error(found, wanted)
     except ImportError as problem_found:
         return BackendCheck(entry.name, device, usable=False, reason=f"is not installed ({problem_found})")
     except Exception as problem_found:  # noqa: BLE001  (a probe: whatever goes wrong is reported as the reason)
@@ -125,6 +129,46 @@ def check_backend(entry: BackendEntry, device: str) -> BackendCheck:
         return BackendCheck(entry.name, device, usable=False, reason=reason, error=error)
     _loaded[entry.name] = backend
     return BackendCheck(entry.name, device, usable=True, reason="passed its self-check", error=error)
+
+
+def _as_it_is(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+def gradient_error(backend: Backend, device: str, *, with_start: bool) -> float:
+    """How far a backend's gradients are off the reference's, relative to each one's largest value."""
+    gradients: list[list[Tensor]] = []
+    for function in (backend, scan_reference):
+        problem = _check_problem(device, with_start=with_start, length=270)
+        for tensor in problem.tensors:
+            tensor.requires_grad_()
+        own = torch.autograd.graph.saved_tensors_hooks(_as_it_is, _as_it_is)  # a caller's count or move what is kept
+        with own, torch.enable_grad(), torch.autocast(device, enabled=False):
+            y, _ = function(problem)
+            gradients.append(list(torch.autograd.grad(y.square().sum(), problem.tensors)))
+    return largest_error(*gradients)
+
+
+def _gradient_fault(entry: BackendEntry, device: str) -> str:
+    """What is wrong with a backend's gradients on a kind of device, or nothing; looked at once a process."""
+    key = (entry.name, device)
+    with _checking:
+        if key not in _gradient_faults:
+            try:
+                error = gradient_error(_loaded[entry.name], device, with_start=entry.takes_start)
+                fault = "" if error <= TOLERANCE else f"they are off by {error:.2g} of the largest value"
+            except Exception as raised:  # noqa: BLE001  (a probe: whatever goes wrong is logged as the reason)
+                fault = f"{type(raised).__name__}: {raised}"
+            if fault:
+                _log.warning(
+                    "The gradients of the scan backend '%s' on %s failed their self-check, so the backend 'torch' runs "
+                    "where gradients are needed: %s.",
+                    entry.name,
+                    device,
+                    fault,
+                )
+            _gradient_faults[key] = fault
+        return _gradient_faults[key]
 
 
 def _checked(entry: BackendEntry, device: str) -> BackendCheck:
@@ -156,21 +200,30 @@ def available_backends(device: str | None = None) -> tuple[str, ...]:
     return tuple(check.name for check in check_all(kind) if check.usable)
 
 
-def choose_backend(name: str, problem: ScanProblem) -> tuple[str, Backend]:
-    """The backend for a problem: the one that was named, or the fastest that works.
+def choose_backend(name: str, u: Tensor, *, with_gradient: bool) -> tuple[str, Backend]:
+    """The backend for an input ``u``: the one that was named, or the fastest that works.
+
+    Where gradients are needed and a backend's are wrong or cannot be had, ``torch`` takes its place, aloud.
 
     Raises
     ------
     ValueError
         If the named backend does not exist or does not work here, with the reason.
     """
-    device = problem.u.device.type
+    entry = _choose(name, u)
+    if with_gradient and entry.name not in _DOUBLE and _gradient_fault(entry, u.device.type):
+        return "torch", scan_torch
+    return entry.name, _loaded[entry.name]
+
+
+def _choose(name: str, u: Tensor) -> BackendEntry:
+    device = u.device.type
     if name == "auto":
         for entry in ENTRIES:
-            if device not in entry.devices or (problem.u.dtype == torch.float64 and entry.name not in _DOUBLE):
+            if device not in entry.devices or (u.dtype == torch.float64 and entry.name not in _DOUBLE):
                 continue
             if _checked(entry, device).usable:
-                return entry.name, _loaded[entry.name]
+                return entry
         raise ValueError(f"No scan backend works on {device}. Run `mambaseg doctor` and send us what it prints.")
     entry_named = next((entry for entry in ENTRIES if entry.name == name), None)
     if entry_named is None:
@@ -178,7 +231,7 @@ def choose_backend(name: str, problem: ScanProblem) -> tuple[str, Backend]:
     check = _checked(entry_named, device)
     if not check.usable:
         raise ValueError(f"The scan backend '{name}' cannot be used on {device}: it {check.reason}. Choose 'auto'.")
-    return name, _loaded[name]
+    return entry_named
 
 
 def _after_fork() -> None:

@@ -60,8 +60,10 @@ class UpstreamBackend:
         Raises
         ------
         ValueError
-            If the tensors are float64, which the kernel does not know.
+            If the tensors are float64 or there is a start state, which the kernel does not know.
         """
+        if problem.start is not None:
+            raise ValueError("The mamba_ssm scan begins at a state of zero and takes no other. Use 'torch'.")
         if problem.u.dtype != torch.float32:
             raise ValueError(f"The mamba_ssm scan computes in float32, but its input is {problem.u.dtype}.")
         y, last = self._function(

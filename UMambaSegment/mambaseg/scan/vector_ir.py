@@ -99,6 +99,20 @@ class VectorBuilder:
                 )
         return turned
 
+    def lane_sums(self, vectors: list[Any]) -> Any:
+        """One vector whose lane n is the sum of vector n's lanes: pairs exchange halves and are added, four times."""
+        half = LANES // 2
+        while half:
+            low = [n if not n & half else LANES + n - half for n in range(LANES)]
+            high = [n + half if not n & half else LANES + n for n in range(LANES)]
+            pairs = list(zip(vectors[:half], vectors[half:], strict=True))
+            vectors = [
+                self.ir.fadd(*(self.ir.shuffle_vector(*pair, ir.Constant(INTS, chosen)) for chosen in (low, high)))
+                for pair in pairs
+            ]
+            half //= 2
+        return vectors[0]
+
     def fused(self, a: Any, b: Any, c: Any) -> Any:
         """``a * b + c``, in one rounding where the processor has it."""
         return self._llvm("fmuladd", a, b, c)
@@ -116,18 +130,20 @@ class VectorBuilder:
         return value
 
     def exp2(self, x: Any) -> Any:
-        """``2**x``: relative error below 2e-7; 0 below 2**-126 (no denormals), infinite from 2**127.5, NaN stays."""
+        """``2**x``: relative error below 2e-7, exact at whole x; 0 below -126.5, infinite from 127.5, NaN stays."""
         low, high = self.constant(-127.0), self.constant(128.0)
         x = self.ir.select(self.ir.fcmp_ordered("<", x, low), low, x)
         x = self.ir.select(self.ir.fcmp_ordered(">", x, high), high, x)
-        k = self._llvm("rint", x)
+        # 1.5 * 2**23 + x has no digits after the point left, and the nearest whole number in its lowest bits
+        shifted = self.ir.fadd(x, self.constant(12582912.0))
+        k = self.ir.fsub(shifted, self.constant(12582912.0))
         p = self.polynomial(_EXP2, self.ir.fsub(x, k))
-        exponent = self.ir.add(self.ir.fptosi(k, INTS), self.whole(127))
+        exponent = self.ir.add(self.ir.bitcast(shifted, INTS), self.whole(127))
         scale = self.ir.bitcast(self.ir.shl(exponent, self.whole(23)), FLOATS)
         return self.ir.fmul(p, scale)
 
     def exp(self, x: Any) -> Any:
-        """``exp(x)`` for moderate x (|x| up to 20: relative error below 2e-6)."""
+        """``exp(x)``: relative error below 2e-7 + 1e-7 |x|; 0 below -87.7, infinite above 88.4, NaN stays."""
         return self.exp2(self.ir.fmul(x, self.constant(LOG2E)))
 
     def log(self, x: Any) -> Any:
@@ -146,7 +162,10 @@ class VectorBuilder:
         return self.fused(e, self.constant(LN2), self.ir.fadd(m, tail))
 
     def softplus(self, x: Any) -> Any:
-        """``log(1 + exp(x))``; x itself above 20, as in torch and in the published kernel."""
+        """``log(1 + exp(x))``: relative error below 5e-7 (+ 1e-7 |x| where x < 0), never negative, 0 below -87.7.
+
+        x itself above 20, as in torch and in the published kernel.
+        """
         linear = self.ir.fcmp_ordered(">", x, self.constant(20.0))
         e = self.exp(self.ir.select(linear, self.constant(20.0), x))
         one = self.constant(1.0)
@@ -154,7 +173,19 @@ class VectorBuilder:
         lost = self.ir.fdiv(self.ir.fsub(e, self.ir.fsub(whole, one)), whole)
         return self.ir.select(linear, x, self.ir.fadd(self.log(whole), lost))
 
+    def sigmoid(self, x: Any) -> Any:
+        """``1 / (1 + exp(-x))``: off by less than 2e-7, from 0 to 1 over all of float32."""
+        return self.ir.fdiv(self.constant(1.0), self._one_and_exp_of_minus(x))
+
     def silu(self, x: Any) -> Any:
-        """``x / (1 + exp(-x))``."""
-        e = self.exp(self.ir.fsub(self.constant(0.0), x))
-        return self.ir.fdiv(x, self.ir.fadd(self.constant(1.0), e))
+        """``x / (1 + exp(-x))``: relative error below 4e-7 (+ 1e-7 |x| where x < 0), 0 below -88.4, NaN at -inf."""
+        return self.ir.fdiv(x, self._one_and_exp_of_minus(x))
+
+    def silu_slope(self, x: Any) -> Any:
+        """``s (1 + x (1 - s))`` with ``s = sigmoid(x)``: the derivative of silu."""
+        s = self.sigmoid(x)
+        rest = self.fused(x, self.ir.fsub(self.constant(1.0), s), self.constant(1.0))
+        return self.ir.fmul(s, rest)
+
+    def _one_and_exp_of_minus(self, x: Any) -> Any:
+        return self.ir.fadd(self.constant(1.0), self.exp(self.ir.fsub(self.constant(0.0), x)))

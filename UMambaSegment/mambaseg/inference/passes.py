@@ -1,0 +1,149 @@
+"""The network's part of a run, wherever it fits: whole, or slab by slab up to the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from mambaseg.devices import choose_precision
+from mambaseg.inference.activations import spec_activation_bytes
+from mambaseg.inference.export import Decision, decide, open_decision
+from mambaseg.inference.kept import NetworkCache
+from mambaseg.inference.predict import PredictionSettings, TileCount, predict_logits
+from mambaseg.inference.preprocess import Frame
+from mambaseg.inference.progress import Reporter
+from mambaseg.inference.slabs import part_of_image, slab_count, slab_frames
+from mambaseg.inference.strategy import Placement, choose_tile_batch, placements, run_with_retreat
+from mambaseg.inference.tileplan import TilePlan, plan_tiles
+from mambaseg.lean import lean_check
+from mambaseg.memory import MemoryProbe, SystemMemory
+from mambaseg.models.model import Model
+from mambaseg.options import Options
+
+
+def runs_lean(device: torch.device, precision: torch.dtype | None) -> bool:
+    """Whether networks run in the form of `mambaseg.lean`: in float32 on a CPU where it works."""
+    return device.type == "cpu" and precision is None and lean_check().usable
+
+
+def run_placements(
+    frame: Frame, tiles: TilePlan, model: Model, options: Options, device: torch.device, memory: MemoryProbe
+) -> tuple[Placement, ...]:
+    """Where a run is tried, in order; chosen before anything large is made."""
+    batch = 1
+    if device.type == "cuda":
+        precision = choose_precision(options.precision, device)
+        one = spec_activation_bytes(model.spec, lean=False) // (1 if precision is None else 2)
+        batch = choose_tile_batch(device, len(tiles.tiles), one, memory.device_free(str(device)))
+    return placements(device, batch, slab_count(frame, model.spec.patch_size))
+
+
+@dataclass(frozen=True)
+class Passed:
+    """What came of the network: logits, or, where it ran in slabs, what was decided from them; and where it ran."""
+
+    logits: Tensor | None
+    decision: Decision | None
+    placement: Placement
+    fallbacks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Passes:
+    """Runs a model's networks over an image.
+
+    Attributes
+    ----------
+    model, options, reporter, networks
+        As for a run.
+    folds
+        Names of the folds.
+    mirror_axes
+        Of the network's grid.
+    maps
+        Output channels whose probability is wanted.
+    painted
+        Label values to paint, for a model with regions.
+    memory
+        Where free memory is asked for.
+    """
+
+    model: Model
+    options: Options
+    reporter: Reporter
+    networks: NetworkCache
+    folds: Sequence[str]
+    mirror_axes: tuple[int, ...]
+    maps: Sequence[int]
+    painted: frozenset[int]
+    memory: MemoryProbe = field(default_factory=SystemMemory)
+
+    def run(self, image: Tensor, frame: Frame, tiles: TilePlan, device: torch.device) -> Passed:
+        """Run where it fits, and say where that was.
+
+        Parameters
+        ----------
+        image
+            ``(channels, *tiles.image_window)`` float32.
+        frame, tiles
+            How the image came about, and what runs on it.
+        device
+            Where to begin.
+        """
+
+        def attempt(placement: Placement) -> tuple[Tensor | None, Decision | None]:
+            if placement.slabs > 1:
+                return None, self._in_slabs(image, frame, tiles, placement)
+            count = TileCount(self.reporter, len(tiles.tiles) * len(self.folds))
+            return self._logits(image, tiles, placement, count), None
+
+        order = run_placements(frame, tiles, self.model, self.options, device, self.memory)
+        (logits, decision), placement, fallbacks = run_with_retreat(
+            self._after_kept(order), attempt, self.networks.shrink
+        )
+        return Passed(logits, decision, placement, fallbacks)
+
+    def _after_kept(self, order: Sequence[Placement]) -> tuple[Placement, ...]:
+        """Networks that are only kept for speed go before anything is moved to a slower place."""
+        first, *others = order
+        if not len(self.networks) and (len(self.folds) == 1 or not self.networks.budget):
+            return first, *others
+        return replace(first, text=f"{first.text} Networks are kept for later runs."), first, *others
+
+    def _networks(self, device: torch.device, precision: torch.dtype | None) -> list[Callable[[], nn.Module]]:
+        lean = runs_lean(device, precision)
+
+        def get(fold: str) -> nn.Module:
+            return self.networks.get(self.model, fold, str(device), self.options.scan_backend, lean=lean)
+
+        return [lambda fold=fold: get(fold) for fold in self.folds]  # type: ignore[misc]
+
+    def _logits(self, image: Tensor, tiles: TilePlan, placement: Placement, count: TileCount) -> Tensor:
+        device = torch.device(placement.device)
+        precision = choose_precision(self.options.precision, device)
+        settings = PredictionSettings(
+            device,
+            torch.device(placement.accumulate_on),
+            precision,
+            self.mirror_axes,
+            placement.tile_batch,
+            self.options.skip_air,
+        )
+        classes = self.model.spec.network.num_classes
+        return predict_logits(self._networks(device, precision), image, classes, tiles, settings, count)
+
+    def _in_slabs(self, image: Tensor, frame: Frame, tiles: TilePlan, placement: Placement) -> Decision:
+        """Network and labels of one slab after the other."""
+        spec = self.model.spec
+        frames = slab_frames(frame, placement.slabs)
+        plans = [plan_tiles(part, spec.patch_size, self.options.tile_step) for part in frames]
+        count = TileCount(self.reporter, sum(len(plan.tiles) for plan in plans) * len(self.folds))
+        decision = open_decision(frame, spec, self.maps)
+        for part, plan in zip(frames, plans, strict=True):
+            logits = self._logits(part_of_image(image, tiles, plan), plan, placement, count)
+            quiet = self.reporter.quiet()
+            decide(logits, plan.image_window, part, spec, quiet, decision, painted=self.painted)
+        return decision

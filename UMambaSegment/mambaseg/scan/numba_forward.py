@@ -1,0 +1,135 @@
+"""The numba kernels forwards: one sequence, or a picture in four directions."""
+
+from __future__ import annotations
+
+import logging
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mambaseg.compiled import launch
+from mambaseg.scan.lane_moves import STRETCH
+from mambaseg.scan.numba_inputs import as_array, kernel_inputs
+from mambaseg.scan.problem import ScanProblem
+from mambaseg.scan.reference import largest_error
+from mambaseg.scan.vector_ir import LANES
+
+_log = logging.getLogger(__name__)
+_LARGEST_ERROR = 1e-5  # of the largest value
+LONGEST_WITHOUT_PIECES = 8 * STRETCH  # tokens; and the shortest piece
+MOST_PIECES = 32
+
+
+def pieces_for(problem: ScanProblem) -> int:
+    """Into how many pieces a problem is cut so that threads have enough to do: a matter of its shape alone."""
+    return max(1, min(MOST_PIECES, problem.u.shape[2] // LONGEST_WITHOUT_PIECES))
+
+
+def _is_short_of_jobs(problem: ScanProblem, threads: int) -> bool:
+    """Whether cutting pays: it costs up to as much work again, so there must be two threads a job."""
+    groups = problem.B.shape[1]
+    return 2 * problem.u.shape[0] * groups * -(-problem.u.shape[1] // groups // LANES) <= threads
+
+
+@lru_cache(maxsize=1)
+def _cut_fault() -> str:
+    """Hold a sequence in pieces against the whole, once a process; what is wrong with it, or nothing."""
+    generator = torch.Generator().manual_seed(20240125)
+    u, delta, z = (torch.randn(1, 18, 1100, generator=generator) for _ in range(3))
+    B, C = (torch.randn(1, 1, 3, 1100, generator=generator) for _ in range(2))
+    A, start = -torch.rand(18, 3, generator=generator), torch.randn(1, 18, 3, generator=generator)
+    bias = torch.full((18,), -3.0)
+    problem = ScanProblem(u, delta, A, B, C, None, z, bias, delta_softplus=True, start=start)
+    fault = ""
+    try:
+        whole, cut = run_forward(problem, pieces=1), run_forward(problem, pieces=3)
+        error = largest_error(cut[:2], whole[:2])
+        if not error <= _LARGEST_ERROR:  # NaN fails too
+            fault = f"it is off by {error:.2g} of the largest value"
+    except Exception as raised:  # noqa: BLE001  (a probe: whatever goes wrong is logged as the reason)
+        fault = f"{type(raised).__name__}: {raised}"
+    if fault:
+        _log.warning("Long sequences of few channels run on few threads, because cutting them failed: %s.", fault)
+    return fault
+
+
+def run_forward(
+    problem: ScanProblem, *, keep: bool = False, pieces: int | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run a problem.
+
+    Where there are fewer blocks of channels than half the threads, the sequence is cut into pieces, which are scanned
+    from zero side by side; their start states are then worked out in order, and what they do is added. The number of
+    pieces depends on the shape alone, whether it is cut on the number of threads: results with and without pieces
+    differ by rounding, at most 1e-5 of the largest value, as tests hold them to (mostly below 1e-6; the more tokens a
+    state lives, the more, and the cut one is then nearer to the exact result).
+
+    Parameters
+    ----------
+    problem
+        Float32 on the CPU.
+    keep
+        Whether to keep states for a backward pass; the sequence is then never cut.
+    pieces
+        Their number; None chooses.
+
+    Returns
+    -------
+    y
+        ``(batch, dim, length)``.
+    last_state
+        ``(batch, dim, state)``.
+    kept
+        The state before each stretch of 256 tokens, ``(batch, stretches, dim, state)``; no stretch unless ``keep``.
+    """
+    batch, dim, length = problem.u.shape
+    state = problem.A.shape[1]
+    if pieces is None:
+        cut = not keep and pieces_for(problem) > 1 and _is_short_of_jobs(problem, torch.get_num_threads())
+        pieces = pieces_for(problem) if cut and not _cut_fault() else 1
+    y = np.empty((batch, dim, length), np.float32)
+    ends = np.empty((batch, pieces, dim, state), np.float32)
+    sums = np.empty((batch, pieces, dim), np.float32)
+    kept = np.empty((batch, -(-length // STRETCH) if keep else 0, dim, state), np.float32)
+    inputs = kernel_inputs(problem)
+    launch("scan", *inputs, as_array(problem.start_state()), pieces, y, ends, sums, kept)
+    last = ends[:, 0]
+    if pieces > 1:
+        starts, last = _start_states(problem, ends, sums)
+        _, delta, A, _, C, _, *rest = inputs
+        launch("carry", delta, A, C, *rest, starts, y)
+    return torch.from_numpy(y), torch.from_numpy(last), torch.from_numpy(kept)
+
+
+def _start_states(problem: ScanProblem, ends: Any, sums: Any) -> tuple[Any, Any]:
+    """The state before each piece ``(batch, pieces, dim, state)`` and after the last, from each piece's own end state.
+
+    ``ends`` ``(batch, pieces, dim, state)``: the first piece's is right, the others' began at zero; ``sums`` ``(batch,
+    pieces, dim)``: their sums of steps. In double precision: these few numbers reach over whole pieces.
+    """
+    states = [as_array(problem.start_state()).astype(np.float64), ends[:, 0].astype(np.float64)]
+    with np.errstate(over="ignore", invalid="ignore"):  # NaN and infinities go on as they do token by token
+        decays = np.exp(sums[..., None] * as_array(problem.A).astype(np.float64))
+        for piece in range(1, ends.shape[1]):
+            states.append(ends[:, piece] + decays[:, piece] * states[-1])
+        return np.stack(states[:-1], axis=1, dtype=np.float32, casting="same_kind"), states[-1].astype(np.float32)
+
+
+def picture_numba(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, delta_bias: Tensor) -> Tensor:
+    """Scan a picture in four directions in place, without gradients; arguments as in `mambaseg.scan.scan_picture`.
+
+    Where there are fewer blocks of channels than threads, the directions go to threads of their own and are added up
+    afterwards, in the same order: the result does not depend on the number of threads.
+    """
+    batch, inner, rows, columns = u.shape
+    parts = 1 if batch * -(-inner // LANES) >= torch.get_num_threads() else 4
+    y = np.empty((batch, parts, inner, rows * columns), np.float32)
+    tensors = (u.flatten(2), delta, A.reshape(4, inner, -1), B, C, D.reshape(4, inner), delta_bias.reshape(4, inner))
+    launch("picture", *(as_array(tensor) for tensor in tensors), rows, columns, y)
+    out = y[:, 0]
+    for part in range(1, parts):
+        out += y[:, part]
+    return torch.from_numpy(out).view(batch, inner, rows, columns)

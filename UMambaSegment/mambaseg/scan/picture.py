@@ -1,0 +1,173 @@
+"""The scan of a picture in four directions: along rows, along columns, and both from the end.
+
+Source: Liu et al., VMamba, arXiv 2401.10166 (its cross-scan and cross-merge). Where the ``numba`` backend runs without
+gradients, the directions are only four orders of walking over one picture; elsewhere the four sequences are made by
+transposing and flipping, scanned by `selective_scan`, and turned back.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from mambaseg.scan.operator import selective_scan
+from mambaseg.scan.reference import largest_error
+from mambaseg.scan.registry import TOLERANCE, choose_backend, note_use
+
+DIRECTIONS = 4
+_log = logging.getLogger(__name__)
+
+
+def _refuse(what: str) -> ValueError:
+    return ValueError(f"The picture's scan cannot run: {what}.")
+
+
+def _check(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, delta_bias: Tensor) -> None:
+    if u.dim() != 4:
+        raise _refuse(f"u must be (batch, inner, rows, columns), but it has {u.dim()} axes")
+    batch, inner, rows, columns = u.shape
+    channels = DIRECTIONS * inner
+    if A.dim() != 2:
+        raise _refuse(f"A must be (4 * inner, state), but it has {A.dim()} axes")
+    wanted = {
+        "delta": (delta, (batch, DIRECTIONS, inner, rows * columns)),
+        "A": (A, (channels, A.shape[1])),
+        "B": (B, (batch, DIRECTIONS, A.shape[1], rows * columns)),
+        "C": (C, (batch, DIRECTIONS, A.shape[1], rows * columns)),
+        "D": (D, (channels,)),
+        "delta_bias": (delta_bias, (channels,)),
+    }
+    for name, (tensor, shape) in wanted.items():
+        if tensor.shape != shape:
+            raise _refuse(f"{name} must be {shape}, but it is {tuple(tensor.shape)}")
+
+
+def scan_picture(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    delta_bias: Tensor,
+    backend: str = "auto",
+    sequence_scan: Callable[..., Tensor] | None = None,
+) -> Tensor:
+    """Scan a picture in four directions, with softplus on the step, and add the four up.
+
+    Direction 0 walks along the rows, 1 down the columns, 2 and 3 the same ways from the end. ``delta``, ``B`` and
+    ``C`` come in row-major token order for directions 0 and 2 and in column-major order for 1 and 3, never reversed.
+
+    Parameters
+    ----------
+    u
+        ``(batch, inner, rows, columns)``.
+    delta
+        ``(batch, 4, inner, rows * columns)``.
+    A
+        ``(4 * inner, state)``, direction by direction.
+    B, C
+        ``(batch, 4, state, rows * columns)``.
+    D, delta_bias
+        ``(4 * inner,)``.
+    backend
+        As in `selective_scan`.
+    sequence_scan
+        What scans the four sequences side by side where the picture is not walked in place: called with ``u``,
+        ``delta``, ``A``, ``B``, ``C`` and the keywords ``D`` and ``delta_bias``, it applies softplus to the step. None
+        is `selective_scan` with ``backend``.
+
+    Returns
+    -------
+    Tensor
+        ``(batch, inner, rows, columns)`` in the type of ``u``.
+
+    Raises
+    ------
+    ValueError
+        If shapes or types do not fit, or the named backend cannot be used here.
+    """
+    _check(u, delta, A, B, C, D, delta_bias)
+    if _walks_in_place(backend, (u, delta, A, B, C, D, delta_bias)):
+        from mambaseg.scan.numba_backend import picture_numba
+
+        note_use("numba")
+        return picture_numba(u, delta, A, B, C, D, delta_bias)
+    if sequence_scan is None:
+
+        def sequence_scan(*tensors: Tensor, **named: Tensor) -> Tensor:
+            y = selective_scan(*tensors, **named, delta_softplus=True, backend=backend)  # type: ignore[arg-type, misc]
+            return y if isinstance(y, Tensor) else y[0]
+
+    y = sequence_scan(*_sequences(u, delta, A, B, C), D=D, delta_bias=delta_bias)
+    return _picture(y, *u.shape)
+
+
+def _walks_in_place(backend: str, tensors: tuple[Tensor, ...]) -> bool:
+    """Whether the numba kernel for pictures is the one to run."""
+    u, A = tensors[0], tensors[2]
+    if any(tensor.device.type != "cpu" or tensor.dtype != torch.float32 for tensor in tensors):
+        return False
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        return False
+    if 0 in u.shape or A.shape[1] == 0 or choose_backend(backend, u, with_gradient=False)[0] != "numba":
+        return False
+    return not _kernel_fault()
+
+
+@lru_cache(maxsize=1)
+def _kernel_fault() -> str:
+    """Hold the kernel against the four sequences, once a process; what is wrong with it, or nothing."""
+    try:
+        error = _kernel_error()
+        fault = "" if error <= TOLERANCE else f"it is off by {error:.2g} of the largest value"
+    except Exception as raised:  # noqa: BLE001  (a probe: whatever goes wrong is logged as the reason)
+        fault = f"{type(raised).__name__}: {raised}"
+    if fault:
+        _log.warning(
+            "Pictures are scanned as four flipped sequences, which is slower, because the kernel that walks them in "
+            "place failed its self-check: %s.",
+            fault,
+        )
+    return fault
+
+
+def _kernel_error() -> float:
+    from mambaseg.scan.numba_backend import picture_numba
+
+    generator = torch.Generator().manual_seed(20240118)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator)
+
+    batch, inner, rows, columns, state = 2, 20, 19, 15, 3  # more than a stretch, channels that fill no block
+    u, delta = draw(batch, inner, rows, columns), draw(batch, DIRECTIONS, inner, rows * columns)
+    A, D, bias = -torch.exp(draw(4 * inner, state)), draw(4 * inner), draw(4 * inner)
+    B, C = (draw(batch, DIRECTIONS, state, rows * columns) for _ in range(2))
+    with torch.no_grad():
+        found = picture_numba(u, delta, A, B, C, D, bias)
+        wanted = scan_picture(u, delta, A, B, C, D, bias, backend="torch")
+    return largest_error([found], [wanted])
+
+
+def _sequences(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, ...]:
+    """The four sequences side by side, as `selective_scan` takes them: channels ``4 * inner``, groups 4."""
+
+    def reversed_half(tensor: Tensor) -> Tensor:
+        return torch.cat((tensor[:, :2], tensor[:, 2:].flip(-1)), dim=1)
+
+    both = torch.stack((u.flatten(2), u.transpose(2, 3).flatten(2)), dim=1)
+    along = torch.cat((both, both.flip(-1)), dim=1)
+    return along.flatten(1, 2), reversed_half(delta).flatten(1, 2), A, reversed_half(B), reversed_half(C)
+
+
+def _picture(y: Tensor, batch: int, inner: int, rows: int, columns: int) -> Tensor:
+    """Turn the four results ``(batch, 4 * inner, length)`` back and add them up."""
+    y = y.view(batch, DIRECTIONS, inner, rows * columns)
+    along = y[:, :2] + y[:, 2:].flip(-1)
+    down = along[:, 1].view(batch, inner, columns, rows).transpose(2, 3)
+    return along[:, 0].view(batch, inner, rows, columns) + down
