@@ -1,52 +1,29 @@
-"""A whole 512x424x300 CT (the phantom, 0.7x0.7x1.1 mm; network at 1.5 mm): time and peak memory beside nnU-Net 2.8.1.
+"""Time and memory of each stage on a 512x424x300 CT (the phantom, 0.7x0.7x1.1 mm; network at 1.5 mm), beside nnU-Net.
 
-    python3 dev.py bench ct [--classes 14] [--stages prepare network export whole] [--skip-peer] [--json FILE]
+    python3 dev.py bench ct [--classes 2 14 61] [--sizes 0.25 0.5 1] [--stages prepare network export whole]
 
 Each stage runs in a process of its own, so that its peak memory is its own. Both sides get the same input, the same
 network (a small U-Mamba Bot with random weights) and, for the export, the same random logits. `whole` is our engine
-alone, from volume to labels.
+alone, from volume to labels (`bench whole` sets it beside nnU-Net's). `--sizes` are fractions of the scan's edges. The
+curve over sizes is made with the middle number of classes, the one over classes at the largest size; there the stages
+that do not depend on them, `prepare` and `network`, run with the middle number only.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
-import subprocess
-import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-SHAPE, SPACING, TARGET = (300, 424, 512), (0.7, 0.7, 1.1), 1.5
-PATCH = (96, 96, 96)
-ARCHITECTURE = {
-    "patch_size": list(PATCH), "n_stages": 5, "features_per_stage": [8, 16, 32, 64, 64],
-    "kernel_sizes": [[3, 3, 3]] * 5, "strides": [[1, 1, 1], *[[2, 2, 2]] * 4],
-    "n_conv_per_stage": [2] * 5, "n_conv_per_stage_decoder": [2] * 4,
-}  # fmt: skip
+import _models
+import _peer
+import _volume
+from _process import Meter, answer_if_child, enough_memory, measure
+from _record import Entry, Record, parser_of, ratio, run
+
 STAGES = ("prepare", "network", "export", "whole")
-
-
-def make_model(classes: int) -> Any:
-    """A model of random weights with the wanted number of classes (background included)."""
-    import torch
-
-    from mambaseg import networks
-    from mambaseg.models.model import MemoryWeights, Model
-    from mambaseg.models.spec import Channel, Label, ModelSpec, NetworkSpec, Normalisation, WeightsFile
-
-    torch.manual_seed(0)
-    network = networks.build("umamba_bot", spatial_dims=3, in_channels=1, num_classes=classes, **ARCHITECTURE)
-    spec = ModelSpec(
-        id="bench", version="0", title="bench", network=NetworkSpec("umamba_bot", 3, 1, classes, ARCHITECTURE),
-        patch_size=PATCH, spacing=(TARGET,) * 3, channels=(Channel("CT", "CT"),),
-        normalisation=(Normalisation("ct", mean=0.0, std=300.0, lower=-1000.0, upper=1000.0),),
-        labels=tuple(Label(f"structure {n}", n, (n, n, n)) for n in range(1, classes)),
-        weights=(WeightsFile("0", "0.safetensors", "0" * 64, 0),),
-    )  # fmt: skip
-    return Model(spec, MemoryWeights({"0": network.state_dict()}, {"0": "0" * 64}))
+SIDES = ("ours", "nnU-Net")
 
 
 def random_logits(classes: int, shape: tuple[int, ...], dtype: Any = None) -> Any:
@@ -60,175 +37,192 @@ def random_logits(classes: int, shape: tuple[int, ...], dtype: Any = None) -> An
     return logits
 
 
-def peer(model: Any, classes: int) -> Any:
-    """nnU-Net's predictor around the same network."""
-    import torch
-    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
-    from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
-
-    resampling = {"is_seg": False, "order": 3, "order_z": 0, "force_separate_z": None}
-    configuration = {
-        "data_identifier": "x", "preprocessor_name": "DefaultPreprocessor", "batch_size": 1,
-        "patch_size": list(PATCH), "spacing": [TARGET] * 3, "normalization_schemes": ["CTNormalization"],
-        "use_mask_for_norm": [False], "resampling_fn_data": "resample_data_or_seg_to_shape",
-        "resampling_fn_seg": "resample_data_or_seg_to_shape",
-        "resampling_fn_probabilities": "resample_data_or_seg_to_shape", "resampling_fn_data_kwargs": resampling,
-        "resampling_fn_seg_kwargs": {**resampling, "is_seg": True, "order": 1},
-        "resampling_fn_probabilities_kwargs": {**resampling, "order": 1}, "batch_dice": False,
-        "architecture": {"network_class_name": "x", "arch_kwargs": {}, "_kw_requires_import": []},
-    }  # fmt: skip
-    rule = model.spec.normalisation[0]
-    intensities = {"mean": rule.mean, "std": rule.std, "percentile_00_5": rule.lower, "percentile_99_5": rule.upper}
-    plans = {
-        "dataset_name": "x", "plans_name": "x", "transpose_forward": [0, 1, 2], "transpose_backward": [0, 1, 2],
-        "image_reader_writer": "SimpleITKIO", "label_manager": "LabelManager", "experiment_planner_used": "x",
-        "configurations": {"3d_fullres": configuration}, "original_median_spacing_after_transp": [TARGET] * 3,
-        "foreground_intensity_properties_per_channel": {"0": intensities},
-    }  # fmt: skip
-    dataset = {
-        "channel_names": {"0": "CT"}, "file_ending": ".nii.gz", "numTraining": 1,
-        "labels": {"background": 0, **{f"s{n}": n for n in range(1, classes)}},
-    }  # fmt: skip
-    predictor = nnUNetPredictor(use_mirroring=False, device=torch.device("cpu"), allow_tqdm=False)
-    manager = PlansManager(plans)
-    network = model.build_network("0")
-    predictor.manual_initialization(
-        network, manager, manager.get_configuration("3d_fullres"), [network.state_dict()], dataset, "x", None
-    )
-    return predictor
-
-
-def run_ours(stage: str, classes: int, volume: Any) -> float:
-    """Seconds of one stage of ours."""
-    import torch
-
+def run_ours(stage: str, volume: str, **job: Any) -> dict[str, float]:
+    """Cost of one stage of ours; what comes before it is done before the measurement begins."""
     import mambaseg
-    from mambaseg.inference.export import export_labels
-    from mambaseg.inference.predict import PredictionSettings, plan_tiles, predict_logits
-    from mambaseg.inference.preprocess import make_frame, prepare, resample_for_network
+    from mambaseg.inference.pipeline import Inferred, Run
     from mambaseg.inference.progress import Reporter
 
-    model = make_model(classes)
-    frame = make_frame([volume], model.spec)
-    tiles = plan_tiles(frame, PATCH, 0.5)
-    device = torch.device("cpu")
-    logits = random_logits(classes, frame.there.new) if stage == "export" else None
-    image = torch.zeros(1, *tiles.image_window_shape) if stage == "network" else None
-    began = time.perf_counter()
+    model, image = _models.model_of(job), _volume.load(volume)
+    mambaseg.scan.available_backends("cpu")
+    run = Run(model, mambaseg.Options(device="cpu"), Reporter())
+    prepared = None
+    if stage in ("network", "export"):
+        prepared = run.prepare([image])
+        run.resample(prepared)
+    if stage == "export":
+        prepared.image = None
+        logits = random_logits(job["classes"], prepared.frame.there.new)
+        inferred = Inferred(prepared, logits)
+        del logits
+    meter = Meter()
     if stage == "prepare":
-        frame = make_frame([volume], model.spec)
-        resample_for_network(prepare([volume], model.spec, frame), frame)
+        run.resample(run.prepare([image]))
     elif stage == "network":
-        settings = PredictionSettings(device, device, None, ())
-        predict_logits([lambda: model.build_network("0")], image, classes, tiles, settings, Reporter())
+        run.network(prepared)
     elif stage == "export":
-        export_labels(logits, tiles.image_window, frame, model.spec, Reporter())
+        run.export(inferred)
     else:
-        mambaseg.segment(volume, model, mambaseg.Options(device="cpu"))
-    return time.perf_counter() - began
+        mambaseg.segment(image, model, mambaseg.Options(device="cpu"))
+    return meter.answer()
 
 
-def run_peer(stage: str, classes: int, volume: Any) -> float:
-    """Seconds of one stage of nnU-Net's."""
-    import numpy as np
+def run_peer(stage: str, volume: str, **job: Any) -> dict[str, float]:
+    """Cost of one stage of nnU-Net's."""
     import torch
-    from nnunetv2.inference.export_prediction import convert_predicted_logits_to_segmentation_with_correct_shape
-    from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
+    from nnunetv2.inference import export_prediction  # noqa: F401  (so that it is loaded before the measurement)
 
-    model = make_model(classes)
-    predictor = peer(model, classes)
-    grid = tuple(round(s / TARGET * n) for s, n in zip(SPACING[::-1], SHAPE, strict=True))
-    properties = {"spacing": list(SPACING[::-1])}
+    from mambaseg import scan
+
+    spec = _models.make_spec(job["network"], job["size"], job["classes"], job["target"])
+    image = _volume.load(volume)
+    scan.available_backends("cpu")
+    predictor = _peer.make(spec, _models.build_plain(spec))
+    grid = _volume.network_grid(image.shape, target=job["target"])
     # nnU-Net gathers its logits in half precision, so that is what its own export gets
-    logits = random_logits(classes, grid, torch.half) if stage == "export" else None
-    image = torch.zeros(1, *grid) if stage == "network" else None
-    data = volume.voxels[None].astype(np.float32) if stage == "prepare" else None
-    began = time.perf_counter()
+    logits = random_logits(job["classes"], grid, torch.half) if stage == "export" else None
+    prepared = torch.from_numpy(_peer.preprocess(predictor, image)[0]) if stage == "network" else None
+    properties = {
+        "spacing": list(image.geometry.spacing[::-1]), "shape_before_cropping": image.shape,
+        "shape_after_cropping_and_before_resampling": image.shape,
+        "bbox_used_for_cropping": [[0, n] for n in image.shape],
+    }  # fmt: skip
+    meter = Meter()
     if stage == "prepare":
-        DefaultPreprocessor(verbose=False).run_case_npy(
-            data, None, properties, predictor.plans_manager, predictor.configuration_manager, predictor.dataset_json
-        )
-    elif stage == "network":
-        predictor.predict_logits_from_preprocessed_data(image)
+        _peer.preprocess(predictor, image)
+    elif stage == "network":  # building it included, as on our side
+        predictor = _peer.make(spec, _models.build_plain(spec))
+        predictor.predict_logits_from_preprocessed_data(prepared)
     else:
-        properties |= {
-            "shape_before_cropping": SHAPE, "shape_after_cropping_and_before_resampling": SHAPE,
-            "bbox_used_for_cropping": [[0, n] for n in SHAPE],
-        }  # fmt: skip
-        convert_predicted_logits_to_segmentation_with_correct_shape(
-            logits, predictor.plans_manager, predictor.configuration_manager, predictor.label_manager, properties,
-            num_threads_torch=torch.get_num_threads(),
-        )  # fmt: skip
-    return time.perf_counter() - began
+        _peer.export(predictor, logits, properties)
+    return meter.answer()
 
 
-def child(side: str, stage: str, classes: int, volume_file: str) -> None:
-    """Run one stage and print seconds and peak bytes as JSON."""
-    import numpy as np
-
-    from mambaseg.geometry import Geometry
-    from mambaseg.memory import peak_resident
-    from mambaseg.volume import Volume
-
-    volume = Volume(np.load(volume_file), Geometry(spacing=SPACING))
-    seconds = (run_ours if side == "ours" else run_peer)(stage, classes, volume)
-    print(json.dumps({"seconds": seconds, "peak_bytes": peak_resident()}))
-
-
-def measure(side: str, stage: str, classes: int, volume_file: Path) -> dict[str, float] | None:
-    """Run a stage in a process of its own; None, in words, if it died (of too little memory, say)."""
-    command = [sys.executable, __file__, "--child", side, stage, str(classes), str(volume_file)]
-    environment = {**os.environ, "nnUNet_raw": ".", "nnUNet_preprocessed": ".", "nnUNet_results": "."}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        print(f"  {side} {stage}: ended with code {done.returncode} ({last})")
-        return None
-    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+def one_stage(record: Record, stage: str, scale: float, job: dict[str, Any], *, peer: bool) -> None:
+    """Measure a stage on both sides and print one line."""
+    shape, classes = _volume.grid(scale)[0], job["classes"]
+    peer = peer and stage != "whole"
+    what = f"{_peer.NAME}'s export of {classes} classes"
+    if peer and stage == "export":
+        peer = enough_memory(_peer.export_bytes(classes, shape, job["target"]), what)
+    ours = measure(__file__, "ours", stage=stage, **job)
+    theirs = measure(__file__, "peer", stage=stage, **job) if peer else None
+    if ours is None:
+        return
+    name = f"{stage:>8}, {classes} classes, {_volume.size_text(shape)}"
+    line = f"{name}: ours {ours['total']:7.2f} s, peak {ours['peak_bytes'] / 1e9:5.2f} GB"
+    if theirs is not None:
+        line = (
+            f"{ratio(theirs['total'] / ours['total'])} x as fast, "
+            f"{ours['peak_bytes'] / theirs['peak_bytes']:.2f} of the memory | {line}; "
+            f"{_peer.NAME} {theirs['total']:7.2f} s, peak {theirs['peak_bytes'] / 1e9:5.2f} GB"
+        )
+    record.add(
+        line,
+        {"stage": stage, "classes": classes, "scale": scale, "shape": list(shape), "ours": ours, "peer": theirs},
+    )
 
 
 def main() -> None:
-    """Print one line a stage."""
-    if sys.argv[1:2] == ["--child"]:
-        child(sys.argv[2], sys.argv[3], int(sys.argv[4]), sys.argv[5])
-        return
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--classes", type=int, default=14)
+    """Print one line a stage, number of classes and size."""
+    answer_if_child({"ours": run_ours, "peer": run_peer})
+    parser = parser_of(__doc__)
+    parser.add_argument("--classes", type=int, nargs="+", default=[2, 14, 61])
+    parser.add_argument("--sizes", type=float, nargs="+", default=[0.25, 0.5, 1.0])
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
     parser.add_argument("--skip-peer", action="store_true")
-    parser.add_argument("--json", type=Path)
     chosen = parser.parse_args()
-    import tempfile
-
-    import numpy as np
-
-    from mambaseg.phantom import make_phantom
-
-    figures: list[dict[str, Any]] = []
+    size = "small"
+    if chosen.quick:
+        chosen.classes, chosen.sizes, size = [2, 3], [0.08], "tiny"
+    record = Record("ct", chosen)
+    middle, largest = sorted(chosen.classes)[len(chosen.classes) // 2], max(chosen.sizes)
     with tempfile.TemporaryDirectory() as folder:
-        volume_file = Path(folder) / "ct.npy"
-        began = time.perf_counter()
-        np.save(volume_file, make_phantom(shape=SHAPE, spacing=SPACING).volume.voxels)
-        print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores; {chosen.classes} classes; "
-              f"phantom made in {time.perf_counter() - began:.1f} s")  # fmt: skip
-        for stage in chosen.stages:
-            sides = ["ours"] if chosen.skip_peer or stage == "whole" else ["ours", "nnU-Net"]
-            found = {side: measure(side, stage, chosen.classes, volume_file) for side in sides}
-            ours, theirs = found["ours"], found.get("nnU-Net")
-            if ours is None:
-                continue
-            line = f"{stage:>8}: ours {ours['seconds']:7.1f} s, peak {ours['peak_bytes'] / 1e9:5.2f} GB"
-            if theirs is not None:
-                line = (
-                    f"{theirs['seconds'] / ours['seconds']:6.1f} x faster, "
-                    f"{ours['peak_bytes'] / theirs['peak_bytes']:.2f} of the memory | {line}; "
-                    f"nnU-Net 2.8.1 {theirs['seconds']:7.1f} s, peak {theirs['peak_bytes'] / 1e9:5.2f} GB"
-                )
-            print(line, flush=True)
-            figures.append({"stage": stage, "classes": chosen.classes, **found})
-    if chosen.json:
-        chosen.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+        for scale in sorted(chosen.sizes):
+            place = Path(folder) / "ct.npy"
+            began = time.perf_counter()
+            shape = _volume.save_phantom(place, scale)
+            print(f"phantom of {_volume.size_text(shape)} made in {time.perf_counter() - began:.1f} s", flush=True)
+            for classes in sorted(chosen.classes) if scale == largest else [middle]:
+                job = {"volume": str(place), "network": "umamba_bot", "size": size, "classes": classes}
+                job["target"] = _volume.TARGET
+                for stage in chosen.stages:
+                    if classes == middle or stage in ("export", "whole"):
+                        one_stage(record, stage, scale, job, peer=not chosen.skip_peer)
+    record.finish(draw)
+
+
+def draw(value: Entry, place: Path) -> None:
+    """Bars of the stages at the largest size; below them the export's curves over classes and sizes."""
+    import _plots
+
+    found = value["figures"]
+    largest = max(entry["scale"] for entry in found)
+    classes = sorted({entry["classes"] for entry in found})
+    middle = classes[len(classes) // 2]
+    curves = _curves(found, largest, middle)
+    stages = [entry for entry in found if entry["scale"] == largest and entry["classes"] == middle] or found
+    height = 0.8 + 0.4 + 0.52 * len(stages) + 2.5 * len(curves)
+    figure, panels = _plots.new(
+        height, 1 + len(curves), 2, f"One CT of {_volume.size_text(stages[0]['shape'])}, stage by stage",
+        f"{middle} classes, each stage in a process of its own, on {value['machine']['processor']} "
+        f"({value['machine']['cores']} cores); logarithmic scales",
+    )  # fmt: skip
+    figure.axes[0].get_gridspec().set_height_ratios([0.4 + 0.52 * len(stages), *[2.5] * len(curves)])
+    _plots.key(figure, height, [("ours", _plots.BLUE), (_peer.NAME, _plots.VERMILION)])
+    for axes, part, title in zip(panels[0], _PARTS, ("Time", "Peak memory"), strict=True):
+        rows = []
+        for entry in stages:
+            sides = [(part(entry["ours"]), _plots.BLUE, _text(entry["ours"], part))]
+            if entry["peer"]:
+                sides.append((part(entry["peer"]), _plots.VERMILION, _text(entry["peer"], part)))
+            rows.append((entry["stage"], sides))
+        _plots.bars(axes, title, rows, names=axes is panels[0][0])
+    for row, (kind, entries) in zip(panels[1:], curves.items(), strict=True):
+        for axes, part, unit in zip(row, _PARTS, ("seconds", "peak memory in GB"), strict=True):
+            _plots.curves(axes, f"Export, {unit}", _ACROSS[kind])
+            x = [_x(entry, kind) for entry in entries]
+            ends = []
+            for side, name, colour in (("ours", "ours", _plots.BLUE), ("peer", "nnU-Net", _plots.VERMILION)):
+                points = [(at, part(e[side])) for at, e in zip(x, entries, strict=True) if e[side]]
+                if points:
+                    axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.8, marker="o", markersize=3.5)
+                    ends.append((name, colour, *points[-1]))
+            _plots.plain_ticks(axes.xaxis, x)
+            _plots.decades(axes)
+            _plots.name_ends(axes, ends, 0.2)
+    _plots.save(figure, place)
+
+
+def _curves(found: list[Entry], largest: float, middle: int) -> dict[str, list[Entry]]:
+    """The export's entries along each curve that has at least two points."""
+    exports = [entry for entry in found if entry["stage"] == "export"]
+    curves = {
+        "classes": sorted((e for e in exports if e["scale"] == largest), key=lambda e: e["classes"]),
+        "size": sorted((e for e in exports if e["classes"] == middle), key=lambda e: e["scale"]),
+    }
+    return {kind: entries for kind, entries in curves.items() if len(entries) > 1}
+
+
+def _x(entry: Entry, kind: str) -> float:
+    return entry["classes"] if kind == "classes" else _volume.voxels(entry["shape"])
+
+
+def _seconds(side: Entry) -> float:
+    return float(side["total"])
+
+
+def _gigabytes(side: Entry) -> float:
+    return float(side["peak_bytes"]) / 1e9
+
+
+def _text(side: Entry, part: Any) -> str:
+    return f"{_seconds(side):.3g} s" if part is _seconds else f"{_gigabytes(side):.2f} GB"
+
+
+_PARTS = (_seconds, _gigabytes)
+_ACROSS = {"classes": "classes", "size": "voxels of the CT"}
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

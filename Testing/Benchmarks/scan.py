@@ -1,35 +1,37 @@
 """Nanoseconds a token and channel of the selective scan, for each backend, against the plain loop in the same run.
 
-    python3 dev.py bench scan [--lengths 1000 10000 100000 1000000] [--channels 64] [--json FILE]
+    python3 dev.py bench scan [--lengths 1000 10000 100000 1000000] [--channels 8 16 64 256 1024] [--backward]
 
-The plain loop is timed on at most 100,000 tokens (its cost a token does not depend on the length); the line says so.
+One curve over the length (at 64 channels) and one over the channels (at 10,000 tokens), beside the time that torch.exp
+alone takes for as many exponentials. ``--backward`` adds the way there and back: the gradient of every argument through
+`torch.autograd`. The plain loop is timed on fewer tokens where the sequence is long (its cost a token does not depend
+on the length); the line says so.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from mambaseg import scan
+from _record import Entry, Record, parser_of, ratio, run
 
 STATE = 16
-LONGEST_LOOP = 100_000
+LONGEST_LOOP, LONGEST_LOOP_BACK = 100_000, 2_000
+CHANNELS, LENGTH = 64, 10_000
 
 
-def arguments(length: int, channels: int) -> dict[str, Any]:
+def arguments(length: int, channels: int, *, gradient: bool) -> dict[str, Any]:
     """One problem as a Mamba block has it: softplus, skip and gate, state 16."""
+    import torch
+
     generator = torch.Generator().manual_seed(length)
 
     def draw(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator)
 
-    return {
+    tensors = {
         "u": draw(1, channels, length),
         "delta": draw(1, channels, length),
         "A": -torch.exp(draw(channels, STATE)),
@@ -38,64 +40,138 @@ def arguments(length: int, channels: int) -> dict[str, Any]:
         "D": draw(channels),
         "z": draw(1, channels, length),
         "delta_bias": draw(channels),
-        "delta_softplus": True,
     }
+    if gradient:
+        for tensor in tensors.values():
+            tensor.requires_grad_()
+    return {**tensors, "delta_softplus": True}
 
 
-def nanoseconds(length: int, channels: int, backend: str, repeats: int) -> float:
+def nanoseconds(length: int, channels: int, backend: str, repeats: int, *, backward: bool) -> float:
     """Best of some runs, a token and channel."""
-    problem = arguments(length, channels)
+    import torch
+
+    from mambaseg import scan
+
+    problem = arguments(length, channels, gradient=backward)
+    wanted = [value for value in problem.values() if isinstance(value, torch.Tensor)]
     best = float("inf")
-    with torch.inference_mode():
+    with torch.set_grad_enabled(backward), torch.inference_mode(mode=not backward):
         for _ in range(repeats):
             began = time.perf_counter()
-            scan.selective_scan(**problem, backend=backend)
+            y = scan.selective_scan(**problem, backend=backend)
+            if backward:
+                torch.autograd.grad(y, wanted, torch.ones_like(y))
             best = min(best, time.perf_counter() - began)
     return best / (length * channels) * 1e9
 
 
 def exponentials(channels: int) -> float:
     """What torch.exp alone takes for as many exponentials (16 a token and channel), in cache, in ns."""
-    numbers = torch.randn(1000 * channels, STATE)
+    import torch
+
+    tokens = max(1, 64_000 // channels)
+    numbers = torch.randn(tokens * channels, STATE)
     out = torch.empty_like(numbers)
     best = float("inf")
     for _ in range(20):
         began = time.perf_counter()
         torch.exp(numbers, out=out)
         best = min(best, time.perf_counter() - began)
-    return best / (1000 * channels) * 1e9
+    return best / (tokens * channels) * 1e9
+
+
+def one_point(record: Record, curve: str, length: int, channels: int, *, backward: bool) -> None:
+    """Time every backend at one length and number of channels."""
+    from mambaseg import scan
+
+    loop_length = min(length, LONGEST_LOOP_BACK if backward else LONGEST_LOOP)
+    if channels > CHANNELS:
+        loop_length = min(loop_length, LENGTH)
+    loop = nanoseconds(loop_length, channels, "reference", 1, backward=backward)
+    note = "" if loop_length == length else f" (loop measured on {loop_length:,} tokens)"
+    way = ", forward and backward" if backward else ""
+    for name in scan.available_backends("cpu"):
+        if name == "reference":
+            continue
+        nanoseconds(64, channels, name, 1, backward=backward)  # compile before timing
+        repeats = 3 if length * channels < 50_000_000 or not backward else 1
+        taken = nanoseconds(length, channels, name, repeats, backward=backward)
+        record.add(
+            f"{ratio(loop / taken)} x  {name:>9}  {length:>9,} tokens x {channels:>4} channels{way}: "
+            f"{taken:8.2f} ns, loop {loop:8.1f} ns{note}",
+            {"curve": curve, "length": length, "channels": channels, "backward": backward, "backend": name, "ns": taken,
+             "reference_ns": loop, "ratio": loop / taken, "reference_length": loop_length},
+        )  # fmt: skip
 
 
 def main() -> None:
-    """Print one line a length and backend."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--lengths", type=int, nargs="+", default=[1_000, 10_000, 100_000, 1_000_000])
-    parser.add_argument("--channels", type=int, default=64)
-    parser.add_argument("--json", type=Path)
+    """Print one line a length or number of channels and backend."""
+    parser = parser_of(__doc__)
+    parser.add_argument("--lengths", type=int, nargs="*", default=[1_000, 10_000, 100_000, 1_000_000])
+    parser.add_argument("--channels", type=int, nargs="*", default=[8, 16, 64, 256, 1024])
+    parser.add_argument("--backward", action=argparse.BooleanOptionalAction, default=False)
     chosen = parser.parse_args()
-    backends = [name for name in scan.available_backends("cpu") if name != "reference"]
-    figures: list[dict[str, Any]] = []
-    print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    print(f"torch.exp alone, {STATE} a token and channel: {exponentials(chosen.channels):.2f} ns")
-    for length in chosen.lengths:
-        for name in backends:  # compile before timing
-            nanoseconds(64, chosen.channels, name, 1)
-        loop_length = min(length, LONGEST_LOOP)
-        loop = nanoseconds(loop_length, chosen.channels, "reference", 1)
-        note = "" if loop_length == length else f" (loop measured on {loop_length:,} tokens)"
-        for name in backends:
-            taken = nanoseconds(length, chosen.channels, name, 3)
-            print(
-                f"{loop / taken:7.1f} x  {name:>9}  {length:>9,} tokens x {chosen.channels} channels: "
-                f"{taken:8.2f} ns, loop {loop:8.1f} ns{note}"
-            )
-            figures.append(
-                {"length": length, "channels": chosen.channels, "backend": name, "ns": taken, "reference_ns": loop,
-                 "ratio": loop / taken, "reference_length": loop_length}
-            )  # fmt: skip
-    if chosen.json:
-        chosen.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    if chosen.quick:
+        chosen.lengths, chosen.channels = [100, 200], [8]
+    record = Record("scan", chosen)
+    alone = exponentials(CHANNELS)
+    record.add(f"torch.exp alone, {STATE} a token and channel: {alone:.2f} ns", {"curve": "exp", "ns": alone})
+    at = min(LENGTH, max(chosen.lengths, default=LENGTH)) if chosen.quick else LENGTH
+    for backward in (False, True) if chosen.backward else (False,):
+        for length in chosen.lengths:
+            one_point(record, "length", length, CHANNELS, backward=backward)
+        for channels in chosen.channels:
+            one_point(record, "channels", at, channels, backward=backward)
+    record.finish(draw)
+
+
+def draw(value: Entry, place: Path) -> None:
+    """Cost curves over length and channels, one row forward and one there and back."""
+    import _plots
+
+    found = [entry for entry in value["figures"] if entry["curve"] != "exp"]
+    alone = next(entry["ns"] for entry in value["figures"] if entry["curve"] == "exp")
+    ways = [way for way in (False, True) if any(entry["backward"] == way for entry in found)]
+    kinds = [kind for kind in ("length", "channels") if any(entry["curve"] == kind for entry in found)]
+    height = 0.75 + 2.75 * len(ways)
+    figure, panels = _plots.new(
+        height,
+        len(ways),
+        len(kinds),
+        "What the selective scan costs",
+        f"Nanoseconds a token and channel, state {STATE}, on {value['machine']['processor']} "
+        f"({value['machine']['cores']} cores); lower is better",
+    )
+    colours = {"numba": _plots.BLUE, "torch": _plots.VERMILION, "plain loop": _plots.GREY}
+    for row, way in zip(panels, ways, strict=True):
+        for axes, kind in zip(row, kinds, strict=True):
+            entries = [entry for entry in found if entry["curve"] == kind and entry["backward"] == way]
+            lines: dict[str, list[tuple[float, float]]] = {}
+            for entry in entries:
+                lines.setdefault(entry["backend"], []).append((entry[kind], entry["ns"]))
+                loop = lines.setdefault("plain loop", [])
+                if (entry[kind], entry["reference_ns"]) not in loop:
+                    loop.append((entry[kind], entry["reference_ns"]))
+            other = f"{CHANNELS} channels" if kind == "length" else f"{entries[0]['length']:,} tokens"
+            _plots.curves(axes, f"{'Forward and backward' if way else 'Forward'}, {other}", _ACROSS[kind])
+            ends = []
+            for name, points in lines.items():
+                colour = colours.get(name, _plots.GREEN)
+                axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.8, marker="o", markersize=3.5)
+                ends.append((name, colour, *points[-1]))
+            _plots.plain_ticks(axes.xaxis, [x for x, _ in lines["plain loop"]])
+            last = max(x for x, _ in lines["plain loop"])
+            first = min(x for x, _ in lines["plain loop"])
+            axes.plot([first, last], [alone, alone], color=_plots.INK, linewidth=1, linestyle=(0, (4, 3)))
+            ends.append(("torch.exp alone", _plots.INK, last, alone))
+            _plots.decades(axes)
+            _plots.name_ends(axes, ends)
+    _plots.save(figure, place)
+
+
+_ACROSS = {"length": "tokens", "channels": "channels"}
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

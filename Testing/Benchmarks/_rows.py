@@ -1,0 +1,251 @@
+"""From kept figures to rows of a table: what was measured, the ratio, what was aimed at, and both sides' figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from _volume import size_text
+
+Entry = dict[str, Any]
+PEER = "nnU-Net 2.8.1"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row.
+
+    Attributes
+    ----------
+    what
+        What was measured.
+    ratio
+        Ours to the peer, in words: ``5.2 x as fast``, ``0.41 of the memory``.
+    aim
+        What was aimed at and whether it was reached, or nothing.
+    ours, peer
+        The figures.
+    main
+        Whether it belongs into the README too.
+    """
+
+    what: str
+    ratio: str
+    ours: str
+    peer: str
+    aim: str = ""
+    main: bool = True
+
+
+def number(value: float) -> str:
+    """Three figures, as people write them."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def seconds(value: float) -> str:
+    """A time with the unit that suits it."""
+    return f"{value * 1e3:.0f} ms" if value < 1 else f"{number(value)} s"
+
+
+def gigabytes(value: float) -> str:
+    """Memory in GB."""
+    return f"{value / 1e9:.2f} GB"
+
+
+def faster(ratio: float) -> str:
+    """How many times as fast."""
+    return f"**{number(ratio)} x** as fast"
+
+
+def of_memory(ratio: float) -> str:
+    """Which part of the peer's memory."""
+    return f"**{ratio:.2f}** of the memory"
+
+
+def aimed(words: str, *, met: bool) -> str:
+    """An aim, and whether it was reached."""
+    return f"{words} {'met' if met else '**missed**'}"
+
+
+def scan_rows(figures: list[Entry]) -> list[Row]:
+    """The scan: each backend at each length and number of channels against the plain loop."""
+    alone = next((entry["ns"] for entry in figures if entry["curve"] == "exp"), None)
+    points = [entry for entry in figures if entry["curve"] != "exp"]
+    lengths = [entry["length"] for entry in points if entry["curve"] == "length"]
+    rows = []
+    for entry in points:
+        way = ", forward and backward" if entry["backward"] else ""
+        note = "" if entry["reference_length"] == entry["length"] else f" (on {entry['reference_length']:,} tokens)"
+        main = entry["curve"] == "length" and entry["backend"] == "numba"
+        main = main and (entry["length"] == max(lengths) or (entry["length"] == 100_000 and not entry["backward"]))
+        rows.append(
+            Row(
+                f"scan, {entry['length']:,} tokens x {entry['channels']} channels{way}, `{entry['backend']}`",
+                faster(entry["ratio"]),
+                f"{number(entry['ns'])} ns a token and channel",
+                f"the plain loop: {number(entry['reference_ns'])} ns{note}",
+                main=main,
+            )
+        )
+        if main and alone is not None and not entry["backward"]:
+            rows.append(
+                Row(
+                    f"scan, {entry['length']:,} tokens x {entry['channels']} channels, `{entry['backend']}`",
+                    f"**{number(alone / entry['ns'])} x** as fast",
+                    f"{number(entry['ns'])} ns a token and channel",
+                    f"`torch.exp` alone, for as many exponentials: {number(alone)} ns",
+                )
+            )
+    return rows
+
+
+def ct_rows(figures: list[Entry]) -> list[Row]:
+    """The stages, each in a process of its own."""
+    largest = max(entry["scale"] for entry in figures)
+    rows = []
+    for entry in figures:
+        ours, peer = entry["ours"], entry["peer"]
+        what = f"{entry['stage']}, {entry['classes']} classes, {size_text(entry['shape'])}"
+        own = f"{seconds(ours['total'])}, {gigabytes(ours['peak_bytes'])}"
+        if peer is None:
+            said = "" if entry["stage"] == "whole" else "not run"
+            rows.append(Row(what, "", own, said, main=False))
+            continue
+        rows.append(
+            Row(
+                what,
+                f"{faster(peer['total'] / ours['total'])}, {of_memory(ours['peak_bytes'] / peer['peak_bytes'])}",
+                own,
+                f"{PEER}: {seconds(peer['total'])}, {gigabytes(peer['peak_bytes'])}",
+                main=entry["scale"] == largest and entry["stage"] == "export",
+            )
+        )
+    return rows
+
+
+def whole_rows(figures: list[Entry]) -> list[Row]:
+    """Whole runs: the rest, the network, the memory, and the labels."""
+    rows = []
+    for entry in figures:
+        ours, peer, equal = entry["ours"], entry["peer"], entry["equal"]
+        name = " ".join(part for part in (f"`{entry['network']}`", entry["size"], entry["precision"]) if part)
+        what = f"{name}, {size_text(entry['shape'])}, {ours['tiles']} tile{'s' * (ours['tiles'] != 1)}"
+        if peer is None:
+            own = f"{seconds(ours['total'])}, {gigabytes(ours['peak_above_bytes'])}"
+            rows.append(Row(f"{what}: whole run", "", own, "not run", main=False))
+            continue
+        parts = {side: values["total"] - values["network"] for side, values in (("ours", ours), ("peer", peer))}
+        rest, network = parts["peer"] / parts["ours"], peer["network"] / ours["network"]
+        memory = ours["peak_above_bytes"] / peer["peak_above_bytes"]
+        wanted, asked = (0.9999, "99.99 %") if entry["precision"] == "float32" else (0.999, "99.9 %")
+        about = f"{entry['labels']['classes_found']} of {entry['classes']} classes occur"
+        if "steady" in entry["labels"]:
+            about += (
+                f"; when the input's last bits change, {percent(entry['labels']['steady'])} stay in the plain network"
+            )
+        labels = f", labels **{percent(equal['float32'])}** equal" if "float32" in equal else ""
+        aims = [aimed("5 x", met=rest >= 5), aimed("1 x", met=network >= 1), aimed("0.5", met=memory <= 0.5)]
+        aims += [aimed(asked, met=equal["float32"] >= wanted)] if labels else []
+        rows += [
+            Row(f"a whole run, {what}",
+                f"all but the network **{number(rest)} x**, the network **{number(network)} x** as fast, "
+                f"**{memory:.2f}** of the memory{labels}",
+                f"{seconds(parts['ours'])} + {seconds(ours['network'])}, {gigabytes(ours['peak_above_bytes'])}",
+                f"{PEER}: {seconds(parts['peer'])} + {seconds(peer['network'])}, "
+                f"{gigabytes(peer['peak_above_bytes'])}", ", ".join(aims)),
+            Row(f"{what}: all but the network", faster(rest), seconds(parts["ours"]),
+                f"{PEER}: {seconds(parts['peer'])}", aimed("5 x", met=rest >= 5), main=False),
+            Row(f"{what}: the network", faster(network), seconds(ours["network"]),
+                f"{PEER}: {seconds(peer['network'])}", aimed("1 x", met=network >= 1), main=False),
+            Row(f"{what}: peak memory above the start", of_memory(memory), gigabytes(ours["peak_above_bytes"]),
+                f"{PEER}: {gigabytes(peer['peak_above_bytes'])}", aimed("0.5", met=memory <= 0.5), main=False),
+            Row(f"{what}: peak memory altogether", of_memory(ours["peak_bytes"] / peer["peak_bytes"]),
+                gigabytes(ours["peak_bytes"]), f"{PEER}: {gigabytes(peer['peak_bytes'])}", main=False),
+            Row(f"{what}: whole run", faster(peer["total"] / ours["total"]), seconds(ours["total"]),
+                f"{PEER}: {seconds(peer['total'])}", main=False),
+        ]  # fmt: skip
+        for kind, words in (("float32", "with float32 accumulators"), ("as_it_is", "as it is")):
+            if kind not in equal:
+                continue
+            aim = aimed(asked, met=equal[kind] >= wanted) if kind == "float32" else ""
+            rows.append(
+                Row(f"{what}: labels", f"**{percent(equal[kind])}** equal", about, f"{PEER} {words}", aim, main=False)
+            )  # fmt: skip
+    return rows
+
+
+def percent(part: float) -> str:
+    """A part of one in per cent, never rounded up to all."""
+    return "100 %" if part == 1 else f"{int(part * 1e6) / 1e4:.4f} %"
+
+
+def forecast_rows(figures: list[Entry]) -> list[Row]:
+    """Forecast and run; one row sums up those that matter."""
+    rows = []
+    heavy = [entry for entry in figures if entry["memory_verdict"] != "small"]
+    if heavy:
+        good = sum(entry["memory_verdict"].startswith("within") for entry in heavy)
+        worst = max(heavy, key=lambda entry: abs(entry["memory_ratio"] - 1))
+        rows.append(
+            Row("forecast of memory, runs above 500 MB", f"**{good} of {len(heavy)}** within 20 %",
+                f"at worst {gigabytes(worst['said']['bytes'])} said",
+                f"{gigabytes(worst['found']['peak_above_bytes'])} taken (`{worst['network']}` {worst['size']}, "
+                f"{size_text(worst['shape'])})", aimed("all", met=good == len(heavy)))
+        )  # fmt: skip
+    rows.extend(
+            Row(f"forecast, `{entry['network']}` {entry['size']}, {size_text(entry['shape'])}",
+                f"memory **{entry['memory_ratio']:.2f}**, time **{entry['time_ratio']:.2f}** of what was taken",
+                f"said {gigabytes(entry['said']['bytes'])}, {seconds(entry['said']['seconds'])}",
+                f"taken {gigabytes(entry['found']['peak_above_bytes'])}, {seconds(entry['found']['total'])}",
+                main=False)
+        for entry in figures
+    )  # fmt: skip
+    return rows
+
+
+def start_rows(figures: list[Entry]) -> list[Row]:
+    """Commands and the worker."""
+    rows = []
+    peer = next((entry for entry in figures if entry["what"].startswith("nnUNet")), None)
+    for entry in figures:
+        if entry["what"] == "worker":
+            rows.append(
+                Row("second request to a warm worker", faster(entry["ratio"]), seconds(entry["second_s"]),
+                    f"the first request: {seconds(entry['first_s'])}")
+            )  # fmt: skip
+            rows.append(Row("a worker says that it is ready", "", seconds(entry["ready_s"]), "", main=False))
+        elif "mambaseg" in entry["what"]:
+            against = "" if peer is None else f"`{peer['what']}`: {seconds(peer['best_s'])}"
+            said = "torch not imported" if not entry["torch"] else "**torch imported**"
+            rows.append(
+                Row(f"`{entry['what']}`", faster(entry["ratio"]) if entry["ratio"] else "",
+                    f"{seconds(entry['best_s'])} (median {seconds(entry['median_s'])}), {said}", against)
+            )  # fmt: skip
+        elif entry is not peer:
+            rows.append(Row(f"`{entry['what']}`", "", "", seconds(entry["best_s"]), main=False))
+    return rows
+
+
+def batch_rows(figures: list[Entry]) -> list[Row]:
+    """Cohorts."""
+    return [
+        Row(f"`segment_batch`, {entry['cases']} cases of {size_text(entry['shape'])}, `{entry['network']}`",
+            faster(entry["ratio"]), f"{number(entry['cases_an_hour']['batch'])} cases an hour",
+            f"reading, `segment` and writing in a loop: {number(entry['cases_an_hour']['loop'])}"
+            + ("" if entry["same_labels"] else "; **labels differ**"))
+        for entry in figures
+    ]  # fmt: skip
+
+
+ROWS: dict[str, Callable[[list[Entry]], list[Row]]] = {
+    "whole": whole_rows,
+    "ct": ct_rows,
+    "scan": scan_rows,
+    "batch": batch_rows,
+    "start": start_rows,
+    "forecast": forecast_rows,
+}
+"""Benchmarks in the order of the table."""

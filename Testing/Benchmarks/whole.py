@@ -1,0 +1,242 @@
+"""Whole runs, from volume to labels: `mambaseg.segment` beside nnU-Net 2.8.1 around the same network and weights.
+
+    python3 dev.py bench whole [--networks umamba_bot umamba_enc lightm_unet residual_unet demo-phantom]
+                               [--size small full] [--precision float32 bfloat16] [--scale 1] [--classes 14]
+
+The CT is the phantom at 512x424x300 (0.7x0.7x1.1 mm), the networks work at 1.5 mm. Every run is in a process of its
+own. nnU-Net's is its preprocessor, its predictor (which gathers logits in half precision) and its export, around the
+same modules as published. "The rest" is everything but the network stage, which on both sides includes building the
+network, the tiles and the gathering. Peak memory is counted above what the process held before it began, with all
+libraries and the volume loaded.
+
+Labels are compared with those of nnU-Net with float32 accumulators, which is one more run of it (--skip-exact leaves it
+out), and with those that it gives as it is. Random weights make noise-like logits with borders everywhere, on which to
+agree is a harder test than on a trained model's; so the line also says which part of the plain network's own labels
+stays as it is when the input's last bits change (see `_models`). `demo-phantom` is the bundled, trained model (4.5 mm,
+8 classes) and has one size.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import _models
+import _peer
+import _volume
+from _process import Meter, answer_if_child, enough_memory, measure
+from _record import Entry, Record, parser_of, ratio, run
+from _rows import percent
+
+NETWORKS = (*_models.NETWORKS_3D, _models.DEMO)
+PRECISIONS = ("float32", "bfloat16", "float16")
+
+
+def run_ours(volume: str, labels: str, precision: str, **job: Any) -> dict[str, Any]:
+    """Segment with ours; writes the labels, gives seconds of the stages, tiles and peak."""
+    import numpy as np
+
+    import mambaseg
+    from mambaseg.inference import pipeline  # noqa: F401  (so that it is loaded before the measurement)
+
+    model, image = _models.model_of(job), _volume.load(volume)
+    mambaseg.scan.available_backends("cpu")
+    options = mambaseg.Options(device="cpu", precision=precision)  # type: ignore[arg-type]
+    meter = Meter()
+    result = mambaseg.segment(image, model, options)
+    answer = meter.answer()
+    np.save(labels, result.labels)
+    stages = {name: value for name, value in result.report["timings_s"].items() if name != "total"}
+    return {**answer, **stages, "tiles": result.report["tiles"], "backends": dict(result.report["scan_backends"])}
+
+
+def run_peer(volume: str, labels: str, exact: bool, **job: Any) -> dict[str, Any]:
+    """Segment with nnU-Net; writes the labels, gives seconds of the stages and the peak."""
+    import numpy as np
+    import torch
+    from nnunetv2.inference import export_prediction  # noqa: F401  (so that it is loaded before the measurement)
+
+    import mambaseg
+
+    model, image = _models.model_of(job), _volume.load(volume)
+    mambaseg.scan.available_backends("cpu")
+    state = model.state_dict("0" if job["network"] != _models.DEMO else model.folds[0])
+    meter = Meter()
+    predictor = _peer.make(model.spec, _models.build_plain(model.spec, state), exact=exact)
+    meter.stage("build")
+    data, properties = _peer.preprocess(predictor, image)
+    meter.stage("prepare")
+    logits = predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data)).cpu()
+    meter.stage("network")
+    found = _peer.export(predictor, logits, properties)
+    meter.stage("export")
+    answer = meter.answer()
+    np.save(labels, found)
+    answer["network"] += answer["build"]
+    return answer
+
+
+def shared(labels: Path, other: Path) -> float:
+    """The part of the voxels whose labels are equal."""
+    import numpy as np
+
+    ours, theirs = np.load(labels, mmap_mode="r"), np.load(other, mmap_mode="r")
+    equal = sum(int(np.count_nonzero(a == b)) for a, b in zip(ours, theirs, strict=True))
+    return float(equal / ours.size)
+
+
+def about(labels: Path) -> Entry:
+    """How many classes there are, and which part of the voxels lies at a border along columns."""
+    import numpy as np
+
+    found = np.load(labels, mmap_mode="r")
+    counts = sum(np.bincount(part.reshape(-1), minlength=256) for part in found)
+    borders = sum(int(np.count_nonzero(part[:, 1:] != part[:, :-1])) for part in found)
+    return {"classes_found": int(np.count_nonzero(counts)), "border": borders / found.size}
+
+
+def rest(side: Entry) -> float:
+    """Seconds of everything but the network stage."""
+    return float(side["total"]) - float(side["network"])
+
+
+def line_of(entry: Entry) -> str:
+    """What is printed of a run, ratios first."""
+    ours, peer = entry["ours"], entry["peer"]
+    name = f"{entry['network']} {entry['size']} {entry['precision']}".replace("  ", " ")
+    own = (
+        f"{name}, {ours['tiles']} tiles: ours {ours['total']:.1f} s (prepare {ours['prepare']:.2f}, network "
+        f"{ours['network']:.2f}, export {ours['export']:.2f}), {ours['peak_above_bytes'] / 1e9:.2f} GB above its "
+        f"start, {ours['peak_bytes'] / 1e9:.2f} GB altogether"
+    )
+    if peer is None:
+        return own
+    equal = ", ".join(
+        f"{percent(entry['equal'][key])} of the labels equal {words}"
+        for key, words in (("float32", "with float32 accumulators"), ("as_it_is", "as it is"))
+        if key in entry["equal"]
+    )
+    if "steady" in entry["labels"]:
+        equal += (
+            f" ({percent(entry['labels']['steady'])} of the plain network's own do not depend on the input's last bits)"
+        )
+    return (
+        f"the rest {ratio(rest(peer) / rest(ours)).strip()} x, "
+        f"network {ratio(peer['network'] / ours['network']).strip()} x, "
+        f"whole {ratio(peer['total'] / ours['total']).strip()} x as fast, "
+        f"{ours['peak_above_bytes'] / peer['peak_above_bytes']:.2f} of the memory "
+        f"({ours['peak_bytes'] / peer['peak_bytes']:.2f} altogether), {equal} | {own}; "
+        f"{_peer.NAME} {peer['total']:.1f} s (prepare {peer['prepare']:.2f}, network {peer['network']:.2f}, export "
+        f"{peer['export']:.2f}), {peer['peak_above_bytes'] / 1e9:.2f} GB above its start, "
+        f"{peer['peak_bytes'] / 1e9:.2f} GB altogether"
+    )
+
+
+def one_network(record: Record, folder: Path, job: dict[str, Any], common: Entry, chosen: Any) -> None:
+    """Measure one network in every precision, and both peers once."""
+    demo, made = job["network"] == _models.DEMO, {}
+    if not demo:
+        job["weights"] = str(folder / "weights.pt")
+        place = job["weights"]
+        made = measure(__file__, "weights", place=place, **{k: v for k, v in job.items() if k != "weights"})
+        if made is None:
+            return
+    classes = 8 if demo else job["classes"]
+    peer, places = None, {}
+    kinds = [("as_it_is", False), *([] if chosen.skip_exact else [("float32", True)])]
+    for kind, exact in [] if chosen.skip_peer else kinds:
+        need = _peer.export_bytes(classes, tuple(common["shape"]), job["target"]) + exact * 1e9
+        if not enough_memory(need, f"{_peer.NAME} with {classes} classes"):
+            continue
+        labels = folder / f"{kind}.npy"
+        found = measure(__file__, "peer", labels=str(labels), exact=exact, **job)
+        if found is not None:
+            places[kind] = labels
+            peer = peer if exact else found
+    for precision in chosen.precision:
+        labels = folder / "ours.npy"
+        ours = measure(__file__, "ours", labels=str(labels), precision=precision, **job)
+        if ours is None:
+            continue
+        equal = {kind: shared(labels, place) for kind, place in places.items()}
+        size = "" if demo else job["size"]
+        entry = {"network": job["network"], "size": size, "precision": precision, "classes": classes, **common,
+                 "ours": ours, "peer": peer, "equal": equal, "labels": {**about(labels), **made}}  # fmt: skip
+        record.add(line_of(entry), entry)
+
+
+def main() -> None:
+    """Print one line a network, size and precision."""
+    answer_if_child({"ours": run_ours, "peer": run_peer, "weights": _models.save_weights})
+    parser = parser_of(__doc__)
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--size", nargs="+", choices=_models.SIZES, default=["small"])
+    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=["float32"])
+    parser.add_argument("--classes", type=int, default=14)
+    parser.add_argument("--scale", type=float, default=1.0, help="part of the CT's edges that is kept")
+    parser.add_argument("--target-spacing", type=float, default=_volume.TARGET, help="mm, where the networks work")
+    parser.add_argument("--skip-peer", action="store_true")
+    parser.add_argument("--skip-exact", action="store_true", help="no run of nnU-Net with float32 accumulators")
+    chosen = parser.parse_args()
+    if chosen.quick:
+        chosen.networks, chosen.size, chosen.classes, chosen.scale = chosen.networks[:1], ["tiny"], 4, 0.12
+    record = Record("whole", chosen)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shape = _volume.save_phantom(folder / "ct.npy", chosen.scale)
+        common = {"shape": list(shape), "scale": chosen.scale, "target": chosen.target_spacing}
+        for network in chosen.networks:
+            for size in chosen.size if network != _models.DEMO else chosen.size[:1]:
+                job = {"volume": str(folder / "ct.npy"), "network": network, "size": size, "classes": chosen.classes}
+                one_network(record, folder, {**job, "target": chosen.target_spacing}, common, chosen)
+    record.finish(draw)
+
+
+def draw(value: Entry, place: Path) -> None:
+    """Bars of the rest, the network and the memory of each run."""
+    import _plots
+
+    found = value["figures"]
+    colours = {"float32": _plots.BLUE, "bfloat16": _plots.GREEN, "float16": _plots.GREEN}
+    groups: dict[tuple[str, str], list[Entry]] = {}
+    for entry in found:
+        groups.setdefault((entry["network"], entry["size"]), []).append(entry)
+    longest = max(len(group) for group in groups.values()) + 1
+    height = 1.15 + 0.26 * longest * len(groups)
+    figure, panels = _plots.new(
+        height, 1, 3, f"From a CT of {_volume.size_text(found[0]['shape'])} to labels",
+        f"The same network and weights on both sides, on {value['machine']['processor']} "
+        f"({value['machine']['cores']} cores); logarithmic scales",
+    )  # fmt: skip
+    names = sorted({entry["precision"] for entry in found}, key=PRECISIONS.index)
+    ours = [("ours" if name == "float32" else f"ours, {name}", colours[name]) for name in names]
+    _plots.key(figure, height, [*ours, (_peer.NAME, _plots.VERMILION)])
+    for index, (title, part, unit) in enumerate(_PARTS):
+        rows = []
+        for (network, size), entries in groups.items():
+            bars = [(part(e["ours"]), colours[e["precision"]], f"{part(e['ours']):.3g} {unit}") for e in entries]
+            if entries[0]["peer"]:
+                bars.append((part(entries[0]["peer"]), _plots.VERMILION, f"{part(entries[0]['peer']):.3g} {unit}"))
+            rows.append((f"{network}\n{size}".strip(), bars))
+        _plots.bars(panels[0][index], title, rows, names=index == 0)
+    _plots.save(figure, place)
+
+
+def _network(side: Entry) -> float:
+    return float(side["network"])
+
+
+def _memory(side: Entry) -> float:
+    return float(side["peak_above_bytes"]) / 1e9
+
+
+_PARTS = (
+    ("All but the network", rest, "s"),
+    ("The network", _network, "s"),
+    ("Peak memory above the start", _memory, "GB"),
+)
+
+
+if __name__ == "__main__":
+    run(main)
