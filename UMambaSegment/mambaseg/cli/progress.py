@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from mambaseg.batch import BatchProgress
+    from mambaseg.batch import BatchProgress, CaseOutcome, Pace
     from mambaseg.inference.progress import Progress
 
 _STAGES = {"prepare": ("Preparing", "steps"), "network": ("Network", "tiles"), "export": ("Writing out", "slabs")}
@@ -33,6 +34,45 @@ def columns(stream: TextIO) -> int:
         return os.get_terminal_size(stream.fileno()).columns or 80
     except OSError:
         return 80
+
+
+def _batch_left(pace: Pace) -> str:
+    """``about 5 min left``, or nothing where that is not known or nothing is left."""
+    left = pace.seconds_left
+    if not left:
+        return ""
+    if left < 90:
+        return f"about {max(1, round(left))} s left"
+    return f"about {round(left / 60)} min left" if left < 5400 else f"about {left / 3600:.1f} h left"
+
+
+def _ended(outcome: CaseOutcome, pace: Pace | None) -> str:
+    """What became of a case, and if it was worked on, how fast the batch goes."""
+    if outcome.message:
+        return f"{outcome.status}: {outcome.message}"
+    if outcome.status != "done" or pace is None or not pace.worked:
+        return outcome.status
+    from mambaseg.batch.outcomes import rate_text
+
+    left = _batch_left(pace)
+    return f"{outcome.status} ({rate_text(pace.cases_per_hour)}{', ' if left else ''}{left})"
+
+
+@contextmanager
+def unmuted() -> Iterator[TextIO]:
+    """Give the standard error under a file descriptor of its own, while the block runs.
+
+    What ITK's libraries would print is muted by sending the common descriptor nowhere for a moment, and in a batch that
+    may be while another thread shows progress.
+    """
+    stream = sys.stderr
+    try:
+        descriptor = os.dup(stream.fileno())
+    except (OSError, ValueError, AttributeError):  # one in memory, or a window without a standard error
+        yield stream
+        return
+    with os.fdopen(descriptor, "w", encoding=stream.encoding, errors=stream.errors, buffering=1) as own:
+        yield own
 
 
 class Bar:
@@ -78,16 +118,23 @@ class Bar:
             self._log(progress, title, unit, left)
 
     def in_batch(self, progress: BatchProgress) -> None:
-        """Show where a batch is."""
-        self.prefix = f"[{progress.index + 1}/{progress.count}] {progress.case}: "
+        """Show where a batch is: how fast it goes after each case, and in a bar what is left of it all the time."""
+        place = f"{progress.index + 1}/{progress.count}"
+        left = _batch_left(progress.pace) if self._lively and progress.pace is not None else ""
+        if progress.note:
+            self._line(f"[{place}] {progress.case}: {progress.note}")
+        self.prefix = f"[{place}{', ' if left else ''}{left}] {progress.case}: "
         if progress.run is not None:
             self(progress.run)
         if progress.outcome is not None:
-            self.close()
-            if not self._quiet:
-                outcome = progress.outcome
-                self._stream.write(f"{self.prefix}{outcome.status}{': ' if outcome.message else ''}{outcome.message}\n")
-                self._stream.flush()
+            self._line(f"[{place}] {progress.case}: {_ended(progress.outcome, progress.pace)}")
+
+    def _line(self, text: str) -> None:
+        """Leave the bar and write a line."""
+        self.close()
+        if not self._quiet:
+            self._stream.write(f"{text}\n")
+            self._stream.flush()
 
     def _draw(self, progress: Progress, title: str, unit: str, left: str) -> None:
         from tqdm import tqdm
@@ -105,6 +152,7 @@ class Bar:
                 nrows=ROWS,
                 leave=not self.prefix,
             )
+            self._bar.start_t -= progress.seconds  # a case that begins to speak may have run for some time
         if progress.done < progress.total:
             self._bar.set_postfix_str(left, refresh=False)
         else:
