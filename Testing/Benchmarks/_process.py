@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mambaseg.environment import DEFAULTS
 from mambaseg.memory import SystemMemory, peak_resident
 
 _CHILD = "--child"
@@ -82,9 +83,13 @@ def answer_if_child(functions: dict[str, Callable[..., Any]]) -> None:
 
 
 def measure(script: str, run: str, **job: Any) -> Any:
-    """Run ``functions[run](**job)`` of a script in a process of its own; None, in words, if it died there."""
+    """Run ``functions[run](**job)`` of a script in a process of its own; None, in words, if it died there.
+
+    Ours asks of the libraries what the engine's own processes ask of them; the peer runs with their defaults.
+    """
     command = [sys.executable, script, _CHILD, json.dumps({"run": run, **job}, default=str)]
-    environment = {**os.environ, "nnUNet_raw": ".", "nnUNet_preprocessed": ".", "nnUNet_results": "."}
+    ours = {} if run == "peer" else DEFAULTS
+    environment = {**ours, **os.environ, "nnUNet_raw": ".", "nnUNet_preprocessed": ".", "nnUNet_results": "."}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     lines = [line for line in done.stdout.splitlines() if line.startswith(_MARK)]
     if done.returncode or not lines:

@@ -168,3 +168,25 @@ def test_tile_batches_fit_half_of_what_is_free():
     assert choose_tile_batch(cuda, 30, 1 << 34, 7 << 30) == 1
     assert choose_tile_batch(cuda, 30, 1 << 20, None) == 1
     assert choose_tile_batch(cpu, 30, 1 << 20, 7 << 30) == 1
+
+
+@pytest.mark.parametrize("network", ["umamba_enc", "lightm_unet"])
+def test_two_runs_are_identical_and_threads_change_no_more_than_rounding(network):
+    architecture = {"init_filters": 8} if network == "lightm_unet" else None
+    volume = make_volume(smooth_image((40, 41, 38), sigma=2.5), (1.4, 1.5, 1.3))
+    model = make_model(make_spec(network=network, patch=(32, 32, 32), architecture=architecture))
+    before = torch.get_num_threads()
+    try:
+        results = []
+        for threads in (1, 1, 2, 2):
+            torch.set_num_threads(threads)
+            results.append(mambaseg.segment(volume, model, CPU))
+    finally:
+        torch.set_num_threads(before)
+    for one, other in (results[:2], results[2:]):
+        np.testing.assert_array_equal(one.labels, other.labels)
+        for name, chance in one.probabilities.items():
+            np.testing.assert_array_equal(chance, other.probabilities[name])
+    for name, chance in results[0].probabilities.items():
+        np.testing.assert_allclose(chance, results[2].probabilities[name], atol=2e-3)
+    assert float((results[0].labels == results[2].labels).mean()) >= 0.9999

@@ -13,6 +13,8 @@ import torch
 from torch import nn
 
 from mambaseg import networks, scan
+from mambaseg.inference.activations import activation_bytes
+from mambaseg.inference.stopping import asked_between_layers
 from mambaseg.layers import Mamba, MambaLayer, PlainResidualBlock
 from mambaseg.lean import lean_check, make_lean, make_plain
 from mambaseg.lean.blocks import LeanMaxPool3d
@@ -214,6 +216,36 @@ def test_the_self_check_passes_here_and_leaves_random_numbers_alone():
 def test_strided_blocks_keep_shapes_without_values():
     block = make_lean(PlainResidualBlock(3, 1, 8, (3, 3, 3), (1, 2, 2)).to("meta"))
     assert block(torch.empty(1, 1, 6, 8, 10, device="meta")).shape == (1, 8, 6, 4, 5)
+
+
+@pytest.mark.parametrize("case", ["umamba_enc 3D", "lightm_unet 3D"])
+def test_a_lean_network_has_shapes_without_values(case):
+    name, dims, size, arguments = CASES[case]
+    network = make_lean(_network(name, dims, arguments).to("meta"))
+    with torch.inference_mode():
+        assert network(torch.empty(2, 1, *size, device="meta")).shape == (2, 5, *size)
+
+
+def test_long_sequences_take_the_memory_of_a_chunk():
+    """U-Mamba Enc's lean form holds little more than its convolutions; the plain one the whole sequence."""
+    size = (32, 64, 64)
+    network = _network("umamba_enc", 3, _unet(3, size))
+    plain, lean = (activation_bytes(network, (1, 1, *size), lean=form) for form in (False, True))
+    assert lean < 0.6 * plain
+
+
+def test_every_convolution_and_every_chunk_can_be_stopped():
+    network = make_lean(_network("umamba_enc", 3, _unet(3, (16, 24, 20))))
+    asked = []
+    convolutions = {module for module in network.modules() if isinstance(module, nn.Conv3d)}
+    ran = set()
+    for module in convolutions:
+        module.register_forward_pre_hook(lambda module, _given: ran.add(module))
+    with torch.inference_mode(), asked_between_layers(network, lambda: asked.append(1)):
+        network(torch.randn(1, 1, 16, 24, 20))
+    unused = set(network.decoder.seg_layers[:-1])  # heads of deep supervision
+    assert ran == convolutions - unused
+    assert len(asked) > len(convolutions)
 
 
 WITHOUT_NUMBA = """

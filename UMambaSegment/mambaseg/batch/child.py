@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from mambaseg.environment import set_defaults
 from mambaseg.errors import Cancelled, MambasegError, ModelError
 from mambaseg.worker.channel import take_pipes
 
@@ -170,8 +171,7 @@ def serve(pipes: Pipes) -> None:
 
 def main() -> NoReturn:
     """Serve the batch that started this process; the process ends here."""
-    # Before torch is loaded: threads that wait for each other by spinning crawl once another program takes a core.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    set_defaults()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is meant for the batch, which ends this one
     pipes = Pipes(*take_pipes())
     faulthandler.enable()

@@ -14,6 +14,7 @@ from types import FrameType
 import click
 
 from mambaseg.cli.root import State, root
+from mambaseg.environment import set_defaults
 from mambaseg.errors import MambasegError, OutputError, ResourceError
 
 PROGRAM = "mambaseg"
@@ -40,8 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     int
         Exit code: 0 only if the output is written whole, 130 after Ctrl-C, else the error's own.
     """
-    # Before torch is loaded: threads that wait for each other by spinning crawl once another program takes a core.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    set_defaults()
     state = State()
     try:
         with _end_politely():

@@ -24,9 +24,7 @@ from mambaseg.volume import Volume
 
 _FLOAT = 4
 _GIGA = 1e9
-_FIRST_RUN = (
-    200_000_000  # kernels, threads and libraries that a process loads when it first computes
-)
+_FIRST_RUN = 200_000_000  # kernels, threads and libraries that a process loads when it first computes
 _KEPT_BY_ALLOCATOR = 150_000_000  # blocks that are too small to be given back to the system
 
 

@@ -1,4 +1,7 @@
-"""The convolution blocks in their lean form: same parameters, same numbers but for rounding, fewer passes."""
+"""The convolution blocks in their lean form: same parameters, same numbers but for rounding, fewer passes.
+
+Convolutions are called as the modules they are, so that hooks (stopping a run, for one) see each.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ class LeanConvNorm(ConvNorm):
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(batch, channels, *space)`` to the same shape."""
         slope = _SLOPE if len(self.all_modules) > 2 else 1.0
-        return normalise(convolve(x, self.conv), self.norm, slope=slope, in_place=True)
+        return normalise(self.conv(x), self.norm, slope=slope, in_place=True)
 
 
 class LeanResidualBlock(ResidualBlock):
@@ -27,7 +30,7 @@ class LeanResidualBlock(ResidualBlock):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(batch, channels, *space)`` to the same shape."""
-        y = convolve(self.conv1(x), self.conv2.conv)
+        y = self.conv2.conv(self.conv1(x))
         return normalise(y, self.conv2.norm, slope=_SLOPE, added=x, in_place=True)
 
 
@@ -36,9 +39,9 @@ class LeanPlainResidualBlock(PlainResidualBlock):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(batch, in_channels, *space)`` to ``(batch, out_channels, *space / stride)``."""
-        y = normalise(convolve(x, self.conv1), self.norm1, slope=_SLOPE, in_place=True)
-        y = convolve(y, self.conv2)
-        beside = convolve(x, self.conv3)
+        y = normalise(self.conv1(x), self.norm1, slope=_SLOPE, in_place=True)
+        y = self.conv2(y)
+        beside = self.conv3(x)
         return normalise(y, self.norm2, slope=_SLOPE, added=beside, in_place=True)
 
 
@@ -47,7 +50,7 @@ class LeanUpsampleLayer(UpsampleLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(batch, in_channels, *space)`` to ``(batch, out_channels, *space * stride)``."""
-        return functional.interpolate(convolve(x, self.conv), scale_factor=list(self.scale), mode="nearest")
+        return functional.interpolate(self.conv(x), scale_factor=list(self.scale), mode="nearest")
 
 
 class LeanConv2d(nn.Conv2d):

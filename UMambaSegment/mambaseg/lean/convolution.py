@@ -11,8 +11,18 @@ MEMORY_FORMATS = {4: torch.channels_last, 5: torch.channels_last_3d}
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """Bring ``(batch, channels, *space)`` to channels-last memory; nothing is copied where it is so already."""
-    return x.contiguous(memory_format=MEMORY_FORMATS[x.dim()])
+    """Bring ``(batch, channels, *space)`` to channels-last memory; nothing is copied where it is so already.
+
+    With one channel both orders are the same memory, and torch takes the strides' word for which it is; so they say it.
+    """
+    x = x.contiguous(memory_format=MEMORY_FORMATS[x.dim()])
+    if x.shape[1] > 1 or x.is_meta:
+        return x
+    strides = [1]
+    for size in reversed(x.shape[2:]):
+        strides.append(strides[-1] * size)
+    image, *space = reversed(strides)
+    return x.as_strided(x.shape, (image, 1, *space))
 
 
 def convolve(x: Tensor, convolution: nn.Conv2d | nn.Conv3d) -> Tensor:
@@ -38,10 +48,11 @@ def project(x: Tensor, convolution: nn.Conv2d | nn.Conv3d) -> Tensor:
     batch, space = x.shape[0], x.shape[2:]
     voxels = channels_last(x).movedim(1, -1).reshape(batch, -1, x.shape[1])
     weight, classes = convolution.weight.flatten(1), convolution.out_channels
-    bias = weight.new_zeros(classes) if convolution.bias is None else convolution.bias
     logits = x.new_empty(batch, classes, voxels.shape[1])
     for one, answer in zip(voxels, logits, strict=True):
-        torch.addmm(bias[:, None], weight, one.T, out=answer)
+        torch.mm(weight, one.T, out=answer)
+    if convolution.bias is not None:
+        logits += convolution.bias[:, None]
     return logits.view(batch, classes, *space)
 
 

@@ -66,25 +66,42 @@ class Streamed:
         self._rates = (-torch.exp(mamba.A_log.detach().float()) * _LOG2E).contiguous()
         self._bias = mamba.dt_proj.bias.detach().float()
         self._skip = mamba.D.detach().float()
-        self._carried = _Carried(torch.zeros(batch, CONV - 1, inner), torch.zeros(batch, inner, STATE))
+        self._taken: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
+        self._carried = _Carried(weights.new_zeros(batch, CONV - 1, inner), weights.new_zeros(batch, inner, STATE))
 
     def __call__(self, tokens: Tensor) -> Tensor:
         """Map the next ``(batch, tokens, d_model)`` float32 to the same shape."""
         mamba, carried = self._mamba, self._carried
+        batch, length, _ = tokens.shape
         inner = self._skip.shape[0]
-        both = functional.linear(tokens, mamba.in_proj.weight)
+        both, u, mixed, step = self._room(batch, length, tokens)
+        _multiply(tokens, mamba.in_proj.weight, both)
         source, gate = both[..., :inner], both[..., inner:]
-        u = both.new_empty(*both.shape[:2], inner)
-        if both.is_meta:  # shapes only
-            mixed = functional.linear(u, mamba.x_proj.weight)
-            step = functional.linear(mixed[..., : mamba.dt_rank], mamba.dt_proj.weight)
-            return functional.linear(step, mamba.out_proj.weight)
-        launch("convolve", source.numpy(), self._taps.numpy(), carried.tokens.numpy(), _PIECES, u.numpy())
+        if not both.is_meta:
+            launch("convolve", source.numpy(), self._taps.numpy(), carried.tokens.numpy(), _PIECES, u.numpy())
         carried.tokens = torch.cat((carried.tokens, source[:, -(CONV - 1) :]), dim=1)[:, -(CONV - 1) :].contiguous()
-        mixed = functional.linear(u, mamba.x_proj.weight)
-        step = functional.linear(mixed[..., : mamba.dt_rank], mamba.dt_proj.weight)
-        launch(
-            "scan_tokens", u.numpy(), step.numpy(), mixed.numpy(), mamba.dt_rank, gate.numpy(), self._rates.numpy(),
-            self._bias.numpy(), self._skip.numpy(), carried.states.numpy(), u.numpy(),
-        )  # fmt: skip
+        _multiply(u, mamba.x_proj.weight, mixed)
+        _multiply(mixed[..., : mamba.dt_rank], mamba.dt_proj.weight, step)
+        if not both.is_meta:
+            launch(
+                "scan_tokens", u.numpy(), step.numpy(), mixed.numpy(), mamba.dt_rank, gate.numpy(),
+                self._rates.numpy(), self._bias.numpy(), self._skip.numpy(), carried.states.numpy(), u.numpy(),
+            )  # fmt: skip
         return functional.linear(u, mamba.out_proj.weight)
+
+    def _room(self, batch: int, length: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Memory for a chunk's numbers, taken once: memory taken anew is cleared by the system, which costs as much."""
+        if self._taken is None or self._taken[0].shape[1] != length:
+            inner, mixed = self._skip.shape[0], self._mamba.x_proj.out_features
+            self._taken = (
+                like.new_empty(batch, length, 2 * inner),
+                like.new_empty(batch, length, inner),
+                like.new_empty(batch, length, mixed),
+                like.new_empty(batch, length, inner),
+            )
+        return self._taken
+
+
+def _multiply(x: Tensor, weight: Tensor, out: Tensor) -> None:
+    """``x weight^T`` of ``(batch, tokens, in)`` and ``(out, in)``, into ``(batch, tokens, out)``."""
+    torch.mm(x.reshape(-1, x.shape[2]), weight.T, out=out.view(-1, out.shape[2]))

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from mambaseg.environment import set_defaults
 from mambaseg.version import VERSION
 from mambaseg.worker.channel import Channel, take_pipes
 from mambaseg.worker.jobs import JobQueue
@@ -39,8 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         "--idle", type=_seconds, default=0.0, help="end after so many seconds without a request (0: never)"
     )
     idle: float = parser.parse_args(arguments).idle
-    # Before torch is loaded: threads that wait for each other by spinning crawl once another program takes a core.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    set_defaults()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is meant for the program that started this one
     requests, events = take_pipes()
     faulthandler.enable()
