@@ -135,7 +135,7 @@ def test_the_numba_backend_brings_its_own_backward_pass(monkeypatch: pytest.Monk
         launched.append(name)
         return get_kernel(name)
 
-    monkeypatch.setattr("mambaseg.scan.numba_inputs.get_kernel", watched)
+    monkeypatch.setattr("mambaseg.compiled.get_kernel", watched)
     with scan.record_backends() as used:
         gradients(make_arguments(1, 8, 30), "numba")
     assert dict(used) == {"numba": 1}
