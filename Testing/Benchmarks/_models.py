@@ -108,8 +108,8 @@ def model_of(job: dict[str, Any]) -> Any:
 def save_weights(place: str, volume: str, **job: Any) -> dict[str, float]:
     """Make a model's weights, its last layer set on the middle of the image, and write them.
 
-    Gives the least and the largest share of a class, and the part of the labels that do not depend on the input's last
-    bits.
+    Gives the least and the largest share of a class, the part of the labels that do not depend on the input's last
+    bits, and (3D, not of full size) the part that the same network computed in float64 shares.
     """
     import _volume
     import torch
@@ -131,8 +131,10 @@ def save_weights(place: str, volume: str, **job: Any) -> dict[str, float]:
         last = _last_layer(network, patch)
         shares = _set_last_layer(network, last, patch, job["classes"])
         steady = _steady(network, patch)
+        exact = _exact(network, patch) if job["size"] != "full" and len(spec.patch_size) == 3 else None
     torch.save(network.state_dict(), place)
-    return {"least": min(shares), "most": max(shares), "steady": steady}
+    known = {} if exact is None else {"exact": exact}
+    return {"least": min(shares), "most": max(shares), "steady": steady, **known}
 
 
 def _steady(network: Any, patch: Any) -> float:
@@ -142,6 +144,14 @@ def _steady(network: Any, patch: Any) -> float:
     up = torch.rand(patch.shape, generator=torch.Generator().manual_seed(2)) < 0.5
     other = torch.nextafter(patch, torch.where(up, torch.inf, -torch.inf))
     return float((network(patch).argmax(dim=1) == network(other).argmax(dim=1)).float().mean())
+
+
+def _exact(network: Any, patch: Any) -> float:
+    """Part of the labels that the same network gives in float64."""
+    import copy
+
+    exact = copy.deepcopy(network).double()(patch.double()).argmax(dim=1)
+    return float((network(patch).argmax(dim=1) == exact).float().mean())
 
 
 def _last_layer(network: Any, patch: Any) -> Any:

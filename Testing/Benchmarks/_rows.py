@@ -132,7 +132,8 @@ def whole_rows(figures: list[Entry]) -> list[Row]:
     for entry in figures:
         ours, peer, equal = entry["ours"], entry["peer"], entry["equal"]
         name = " ".join(part for part in (f"`{entry['network']}`", entry["size"], entry["precision"]) if part)
-        what = f"{name}, {size_text(entry['shape'])}, {ours['tiles']} tile{'s' * (ours['tiles'] != 1)}"
+        at = "" if entry["network"] == "demo-phantom" else f" at {entry['target']:g} mm"
+        what = f"{name}{at}, {size_text(entry['shape'])}, {ours['tiles']} tile{'s' * (ours['tiles'] != 1)}"
         if peer is None:
             own = f"{seconds(ours['total'])}, {gigabytes(ours['peak_above_bytes'])}"
             rows.append(Row(f"{what}: whole run", "", own, "not run", main=False))
@@ -146,6 +147,8 @@ def whole_rows(figures: list[Entry]) -> list[Row]:
             about += (
                 f"; when the input's last bits change, {percent(entry['labels']['steady'])} stay in the plain network"
             )
+        if "exact" in entry["labels"]:
+            about += f", and {percent(entry['labels']['exact'])} are those of the network in float64"
         labels = f", labels **{percent(equal['float32'])}** equal" if "float32" in equal else ""
         aims = [aimed("5 x", met=rest >= 5), aimed("1 x", met=network >= 1), aimed("0.5", met=memory <= 0.5)]
         aims += [aimed(asked, met=equal["float32"] >= wanted)] if labels else []

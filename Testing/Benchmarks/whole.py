@@ -118,9 +118,12 @@ def line_of(entry: Entry) -> str:
         if key in entry["equal"]
     )
     if "steady" in entry["labels"]:
-        equal += (
-            f" ({percent(entry['labels']['steady'])} of the plain network's own do not depend on the input's last bits)"
+        own_rounding = (
+            f"{percent(entry['labels']['steady'])} of the plain network's own do not depend on the input's last bits"
         )
+        if "exact" in entry["labels"]:
+            own_rounding += f", {percent(entry['labels']['exact'])} are those of float64"
+        equal += f" ({own_rounding})"
     return (
         f"the rest {ratio(rest(peer) / rest(ours)).strip()} x, "
         f"network {ratio(peer['network'] / ours['network']).strip()} x, "

@@ -24,7 +24,8 @@ from mambaseg.volume import Volume
 
 _FLOAT = 4
 _GIGA = 1e9
-_FIRST_RUN = 200_000_000  # kernels, threads and libraries that a process loads when it first computes
+# Kernels, threads and libraries that a process loads when it first computes, by the dimensions of its convolutions.
+_FIRST_RUN = {2: 180_000_000, 3: 280_000_000}
 _KEPT_BY_ALLOCATOR = 150_000_000  # blocks that are too small to be given back to the system
 
 
@@ -106,7 +107,7 @@ def _host_peak(frame: Frame, tiles: TilePlan, spec: ModelSpec, network: NetworkC
     labels = 2 * _voxels(frame.full) * (1 if max((la.value for la in spec.labels), default=0) <= 255 else 2)
     kept = min(pass_bytes, _KEPT_BY_ALLOCATOR)
     export = sums + slices + labels + 2 * maps * _voxels(frame.full) * _FLOAT + kept
-    return _FIRST_RUN + max(prepare, passes, export)
+    return _FIRST_RUN[spec.network.spatial_dims] + max(prepare, passes, export)
 
 
 def make_forecast(

@@ -41,6 +41,8 @@ def _trial() -> tuple[nn.Module, Tensor]:
 
 def try_lean() -> LeanCheck:
     """Run a few layers plainly and leanly; every failure becomes a reason."""
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return LeanCheck(usable=False, reason="oneDNN is not installed (this PyTorch, as those for Macs, is without)")
     try:
         plain, image = _trial()
         lean = make_lean(copy.deepcopy(plain))
