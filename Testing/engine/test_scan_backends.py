@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,13 @@ from mambaseg.scan import registry
 from mambaseg.scan.problem import ScanProblem
 from mambaseg.scan.reference import scan_reference
 from mambaseg.scan.upstream import UpstreamBackend
+
+
+@pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")
+def test_an_installed_numba_is_used() -> None:
+    """Other tests skip where numba does not work; where it is installed, that is a fault of ours."""
+    check = next(check for check in scan.check_all("cpu") if check.name == "numba")
+    assert check.usable, check.reason
 
 
 def test_a_scan_leaves_torchs_thread_count_alone() -> None:

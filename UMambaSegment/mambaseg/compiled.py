@@ -65,7 +65,8 @@ def _sources() -> str:
     """Digest of everything that goes into a kernel."""
     digest = hashlib.sha256()
     of_scan = [*(_HERE / "scan").glob("lane*.py"), _HERE / "scan" / "vector_ir.py"]
-    for source in sorted([*of_scan, *(_HERE / "lean").glob("*_kernel.py"), Path(__file__)]):
+    of_lean = [*(_HERE / "lean").glob("*_kernel.py"), _HERE / "lean" / "sizes.py"]
+    for source in sorted([*of_scan, *of_lean, Path(__file__)]):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
 

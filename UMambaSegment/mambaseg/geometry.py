@@ -81,11 +81,19 @@ class Geometry:
 def closest_world_axes(matrix: NDArray[np.float64]) -> tuple[tuple[int, int], ...]:
     """For each index axis, the world axis nearest to it and the sign along it, each world axis used once.
 
-    The assignment with the largest sum of |cosines| is taken, so that two oblique axes never claim the same world axis.
+    The assignment with the largest sum of |cosines| is taken, so that two oblique axes never claim the same world axis;
+    of equal ones that whose first world axes fit best. Sums go by world axes, so that the order of the index axes does
+    not matter: a grid that was turned stays as it is when it is turned to the same orientation again.
     """
     cosines = np.abs(matrix)
-    best = max(itertools.permutations(range(3)), key=lambda order: sum(cosines[order[n], n] for n in range(3)))
-    return tuple((best[n], 1 if matrix[best[n], n] >= 0 else -1) for n in range(3))
+
+    def fit(index_axes: tuple[int, ...]) -> tuple[float, ...]:
+        x, y, z = (float(cosines[world, index]) for world, index in enumerate(index_axes))
+        return x + y + z, x, y
+
+    best = max(itertools.permutations(range(3)), key=fit)
+    worlds = (best.index(index) for index in range(3))
+    return tuple((world, 1 if matrix[world, index] >= 0 else -1) for index, world in enumerate(worlds))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 _STOPPED = 130
@@ -10,9 +9,10 @@ _STOPPED = 130
 
 def run() -> int:
     """Run the command line; Ctrl-C counts from the first moment, while modules are still being loaded too."""
-    # Before torch is loaded: threads that wait for each other by spinning crawl once another program takes a core.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
+        from mambaseg.environment import set_defaults
+
+        set_defaults()
         from mambaseg_train.cli import main
 
         return main()

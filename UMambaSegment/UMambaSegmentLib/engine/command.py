@@ -114,6 +114,5 @@ def engine_command(interpreter: str, slicer_home: str, idle_seconds: float) -> C
             "MAMBASEG_HOME": str(user_data_folder()),
             "OMP_WAIT_POLICY": "passive",
             "PYTHONSAFEPATH": "1",
-            "THP_MEM_ALLOC_ENABLE": "1",
         },
     )

@@ -10,7 +10,7 @@ import torch
 
 from mambaseg.devices import choose_precision
 from mambaseg.inference.activations import spec_activation_bytes
-from mambaseg.inference.export import BAND_BYTES
+from mambaseg.inference.needs import stage_bytes
 from mambaseg.inference.passes import runs_lean
 
 if TYPE_CHECKING:
@@ -92,14 +92,8 @@ class Room:
 
     def need(self, frame: Frame, tiles: TilePlan) -> Need:
         """What a case of this size takes."""
-        channels, classes = len(self._spec.channels), self._spec.network.num_classes
-        crop, window, full = (math.prod(shape) for shape in (frame.there.old, tiles.window_shape, frame.full))
-        image = channels * window * _FLOAT
-        # the crop, and while it is scaled and resampled two more arrays of its size
-        prepare = image + (channels + 2) * crop * _FLOAT
-        maps = 0 if not self._options.probabilities else len(self._options.structures or self._spec.labels)
-        slices = min(BAND_BYTES, 2 * classes * math.prod(frame.back.new[1:]) * _FLOAT)
-        return Need(prepare, (classes + 1) * window * _FLOAT + image, slices + 2 * full * (2 + maps * _FLOAT))
+        held = stage_bytes(frame, tiles, self._spec, self._options)
+        return Need(held.prepare, held.image + held.sums, held.export)
 
     def check(self, need: Need) -> None:
         """See that a case fits beside the one whose network runs and the one that is exported.

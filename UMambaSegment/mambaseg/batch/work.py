@@ -32,27 +32,15 @@ class Shortage(Exception):
     """Memory ran out while cases overlapped, which says nothing of one case alone."""
 
 
-class LentNetworks(NetworkCache):
-    """A cache's networks for a run beside others: where memory runs out the run ends, before it makes do with less.
+def _end_here() -> None:
+    """End a run beside others where memory runs out, before it makes do with less.
 
-    Parameters
-    ----------
-    networks
-        The cache; this is the same one in all but that.
+    Raises
+    ------
+    Shortage
+        Always.
     """
-
-    def __init__(self, networks: NetworkCache) -> None:
-        self.__dict__ = networks.__dict__  # one state, whoever changes it
-
-    def shrink(self) -> None:
-        """End the run.
-
-        Raises
-        ------
-        Shortage
-            Always.
-        """
-        raise Shortage
+    raise Shortage
 
 
 class Stop:
@@ -267,8 +255,8 @@ class CaseWork:
             return
         self._fingerprint = self.case.fingerprint()
         volumes = kit.books.read(self.case)
-        lent = kit.networks if self.alone else LentNetworks(kit.networks)
-        run = Run(kit.model, kit.options, Reporter(self._heard, self.stop), lent)
+        let_go = None if self.alone else _end_here
+        run = Run(kit.model, kit.options, Reporter(self._heard, self.stop), kit.networks, let_go)
         if self.note:
             run.notes.append(self.note)
 

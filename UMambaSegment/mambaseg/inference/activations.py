@@ -90,11 +90,12 @@ def describe_network(spec: ModelSpec) -> str:
 
 def spec_activation_bytes(spec: ModelSpec, *, lean: bool) -> int:
     """Peak bytes of one pass of a model's network over one patch in float32; found once a process."""
-    return _of_description(describe_network(spec), tuple(spec.patch_size), lean)
+    return described_activation_bytes(describe_network(spec), tuple(spec.patch_size), lean=lean)
 
 
 @lru_cache(maxsize=16)
-def _of_description(description: str, patch: tuple[int, ...], lean: bool) -> int:
+def described_activation_bytes(description: str, patch: tuple[int, ...], *, lean: bool) -> int:
+    """The same for a network as `describe_network` has it."""
     name, arguments = json.loads(description)
     with torch.device("meta"):
         network = networks.build(name, **arguments)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from mambaseg import networks, scan
-from mambaseg.inference.activations import activation_bytes
+from mambaseg.inference.activations import described_activation_bytes
 from mambaseg.lean import make_lean
 from mambaseg.lean.convolution import convolve
 
@@ -105,6 +105,6 @@ def network_cost(description: str, patch: tuple[int, ...], device_name: str, *, 
     shape = (1, arguments["in_channels"], *patch)
     return NetworkCost(
         networks.count_parameters(network) * _FLOAT,
-        activation_bytes(network, shape, lean=lean),
+        described_activation_bytes(description, patch, lean=lean),
         _seconds(network, shape, device_name, lean=lean),
     )

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from mambaseg.devices import choose_device, choose_precision, device_title
 from mambaseg.inference.activations import describe_network
-from mambaseg.inference.cost import NetworkCost, network_cost
-from mambaseg.inference.export import BAND_BYTES
+from mambaseg.inference.cost import network_cost
+from mambaseg.inference.needs import StageBytes, stage_bytes
 from mambaseg.inference.passes import run_placements, runs_lean
 from mambaseg.inference.pipeline import allowed_mirror_axes, check_backend, chosen_folds
 from mambaseg.inference.postprocess import choose_labels
 from mambaseg.inference.predict import mirror_combinations
-from mambaseg.inference.preprocess import Frame, make_frame
-from mambaseg.inference.tileplan import TilePlan, plan_tiles
+from mambaseg.inference.preprocess import make_frame
+from mambaseg.inference.tileplan import plan_tiles
 from mambaseg.memory import MemoryProbe, SystemMemory
 from mambaseg.models.model import Model
 from mambaseg.models.spec import ModelSpec
 from mambaseg.options import Options
 from mambaseg.volume import Volume
 
-_FLOAT = 4
 _GIGA = 1e9
 # Kernels, threads and libraries that a process loads when it first computes, by the dimensions of its convolutions.
 _FIRST_RUN = {2: 180_000_000, 3: 280_000_000}
@@ -83,31 +82,15 @@ def _duration(seconds: float) -> str:
     return f"{round(seconds / 60)} min"
 
 
-def _voxels(shape: Sequence[int]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count
-
-
-def _host_peak(frame: Frame, tiles: TilePlan, spec: ModelSpec, network: NetworkCost, maps: int, here: bool) -> int:
+def _host_peak(held: StageBytes, spec: ModelSpec, pass_bytes: int) -> int:
     """Largest sum of what the three stages hold in the computer's memory.
 
-    What a pass of the network held is counted in the export too: the system's allocator keeps most of it.
+    ``pass_bytes`` is what a pass of the network takes there; some of it is counted in the export too, because the
+    system's allocator keeps it.
     """
-    channels = len(spec.channels)
-    crop, window = _voxels(frame.there.old), _voxels(tiles.window_shape)
-    image = channels * window * _FLOAT
-    sums = spec.network.num_classes * window * _FLOAT + window * _FLOAT
-    pass_bytes = network.activation_bytes + network.parameter_bytes if here else 0
-    prepare = channels * crop * _FLOAT + image + (0 if frame.there.is_identity else 2 * crop * _FLOAT)
-    passes = 2 * image + sums + pass_bytes
-    plane = _voxels(frame.back.new[1:]) * _FLOAT
-    slices = min(BAND_BYTES, 2 * spec.network.num_classes * plane) + 6 * plane
-    labels = 2 * _voxels(frame.full) * (1 if max((la.value for la in spec.labels), default=0) <= 255 else 2)
-    kept = min(pass_bytes, _KEPT_BY_ALLOCATOR)
-    export = sums + slices + labels + 2 * maps * _voxels(frame.full) * _FLOAT + kept
-    return _FIRST_RUN[spec.network.spatial_dims] + max(prepare, passes, export)
+    passes = 2 * held.image + held.sums + pass_bytes
+    export = held.sums + held.export + min(pass_bytes, _KEPT_BY_ALLOCATOR)
+    return _FIRST_RUN[spec.network.spatial_dims] + max(held.prepare, passes, export)
 
 
 def make_forecast(
@@ -143,14 +126,11 @@ def make_forecast(
     precision = choose_precision(options.precision, device)
     lean = runs_lean(device, precision)
     cost = network_cost(describe_network(spec), spec.patch_size, str(device), lean=lean)
-    if precision is not None:
-        cost = replace(cost, activation_bytes=cost.activation_bytes // 2)
+    pass_bytes = cost.activation_bytes // (1 if precision is None else 2) + cost.parameter_bytes
     on_host = device.type != "cuda"
-    maps = 0 if not options.probabilities else len(options.structures or spec.labels)
-    host = _host_peak(frame, tiles, spec, cost, maps, on_host)
-    window = _voxels(tiles.window_shape)
-    sums = (spec.network.num_classes + 1) * window * _FLOAT
-    on_device = None if on_host else cost.activation_bytes + cost.parameter_bytes + sums
+    held = stage_bytes(frame, tiles, spec, options)
+    host = _host_peak(held, spec, pass_bytes if on_host else 0)
+    on_device = None if on_host else pass_bytes + held.sums
     device_free = probe.device_free(str(device))
     mirrors = len(mirror_combinations(allowed_mirror_axes(spec) if options.mirror else ()))
     passes = len(tiles.tiles) * mirrors * len(folds)

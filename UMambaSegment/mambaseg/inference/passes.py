@@ -67,6 +67,8 @@ class Passes:
         Output channels whose probability is wanted.
     painted
         Label values to paint, for a model with regions.
+    let_go
+        Called when memory runs out, before less is tried.
     memory
         Where free memory is asked for.
     """
@@ -79,6 +81,7 @@ class Passes:
     mirror_axes: tuple[int, ...]
     maps: Sequence[int]
     painted: frozenset[int]
+    let_go: Callable[[], None]
     memory: MemoryProbe = field(default_factory=SystemMemory)
 
     def run(self, image: Tensor, frame: Frame, tiles: TilePlan, device: torch.device) -> Passed:
@@ -101,9 +104,7 @@ class Passes:
             return self._logits(image, tiles, placement, count), None
 
         order = run_placements(frame, tiles, self.model, self.options, device, self.memory)
-        (logits, decision), placement, fallbacks = run_with_retreat(
-            self._after_kept(order), attempt, self.networks.shrink
-        )
+        (logits, decision), placement, fallbacks = run_with_retreat(self._after_kept(order), attempt, self.let_go)
         return Passed(logits, decision, placement, fallbacks)
 
     def _after_kept(self, order: Sequence[Placement]) -> tuple[Placement, ...]:

@@ -167,16 +167,24 @@ class Run:
         What runs, how, and who is told.
     networks
         Where built networks are taken from and kept; only for this run if None.
+    let_go
+        Called when memory runs out, before less is tried; if None, kept networks are let go.
     """
 
     def __init__(
-        self, model: Model, options: Options, reporter: Reporter, networks: NetworkCache | None = None
+        self,
+        model: Model,
+        options: Options,
+        reporter: Reporter,
+        networks: NetworkCache | None = None,
+        let_go: Callable[[], None] | None = None,
     ) -> None:
         self.model = model
         self.options = options
         self.reporter = reporter
         self.networks = NetworkCache() if networks is None else networks
         self._keeps = networks is not None
+        self._let_go = let_go or self.networks.shrink
         self.spec = model.spec
         self.folds = chosen_folds(model, options)
         self.kept = choose_labels(self.spec.labels, options.structures, "structures")
@@ -266,7 +274,7 @@ class Run:
         built = self.networks.built
         passes = Passes(
             self.model, self.options, self.reporter, self.networks, self.folds, self.mirror_axes,
-            tuple(self._probability_channels().values()), frozenset(label.value for label in self.kept),
+            tuple(self._probability_channels().values()), frozenset(label.value for label in self.kept), self._let_go,
         )  # fmt: skip
         with scan.record_backends() as used:
             passed = passes.run(prepared.image, prepared.frame, prepared.tiles, self.device)

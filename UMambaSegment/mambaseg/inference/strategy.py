@@ -75,7 +75,7 @@ def placements(device: torch.device, tile_batch: int = 1, slabs: int = 1) -> tup
 def choose_tile_batch(device: torch.device, tiles: int, tile_bytes: int, free: int | None) -> int:
     """How many tiles go through the network at once.
 
-    On a CPU one tile at a time is as fast as several. A CUDA device is filled by a few small tiles; they may take half
+    On a CPU one tile keeps all cores at work. A CUDA device is filled by a few small tiles; they may take half
     of what is free, so that the sum of logits has room too.
 
     Parameters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import logging
 import threading
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 
 from mambaseg.layers import MambaLayer, PlainResidualBlock, ResidualMambaLayer
 from mambaseg.lean.convert import make_lean
+from mambaseg.scan.probe import fault_of
+from mambaseg.scan.reference import largest_error
 
 TOLERANCE = 1e-4  # of the largest value, in float32
 _log = logging.getLogger(__name__)
@@ -39,23 +42,25 @@ def _trial() -> tuple[nn.Module, Tensor]:
         torch.default_generator.set_state(before)
 
 
+def _lean_error() -> float:
+    plain, image = _trial()
+    lean = make_lean(copy.deepcopy(plain))
+    with torch.inference_mode(), torch.autocast("cpu", enabled=False):
+        return largest_error([lean(image)], [plain(image)])
+
+
 def try_lean() -> LeanCheck:
     """Run a few layers plainly and leanly; every failure becomes a reason."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return LeanCheck(usable=False, reason="oneDNN is not installed (this PyTorch, as those for Macs, is without)")
     try:
-        plain, image = _trial()
-        lean = make_lean(copy.deepcopy(plain))
-        with torch.inference_mode(), torch.autocast("cpu", enabled=False):
-            wanted, found = plain(image), lean(image)
-        error = float((found - wanted).abs().max() / wanted.abs().max())
+        importlib.import_module("numba")
     except ImportError as problem:
         return LeanCheck(usable=False, reason=f"numba is not installed ({problem})")
-    except Exception as problem:  # noqa: BLE001  (a probe: whatever goes wrong is reported as the reason)
-        return LeanCheck(usable=False, reason=f"it failed its self-check ({type(problem).__name__}: {problem})")
-    if not error <= TOLERANCE:  # NaN fails too
-        return LeanCheck(usable=False, reason=f"it failed its self-check: off by {error:.2g} of the largest value")
-    return LeanCheck(usable=True, reason="it passed its self-check")
+    fault = fault_of(_lean_error, TOLERANCE)
+    if fault:
+        return LeanCheck(usable=False, reason=f"failed its self-check: {fault}")
+    return LeanCheck(usable=True, reason="passed its self-check")
 
 
 @lru_cache(maxsize=1)
@@ -63,7 +68,7 @@ def _tried_once() -> LeanCheck:
     found = try_lean()
     if not found.usable:
         level = logging.DEBUG if "not installed" in found.reason else logging.WARNING
-        _log.log(level, "Networks run in their plain, slower form on the CPU, because %s.", found.reason)
+        _log.log(level, "Networks run in their plain, slower form on the CPU; the lean one: %s.", found.reason)
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 
 from mambaseg.layers import ConvNorm, MambaLayer, PlainResidualBlock, ResidualBlock, ResidualMambaLayer, UpsampleLayer
@@ -67,9 +68,12 @@ def make_lean(network: nn.Module) -> nn.Module:
 
 
 def make_plain(network: nn.Module) -> nn.Module:
-    """Undo `make_lean`, but for the order of the weights in memory."""
+    """Undo `make_lean`, to the order of the weights in memory, by which torch chooses how to convolve."""
     for module in network.modules():
         plain = _PLAIN.get(type(module))
-        if plain is not None:
-            module.__class__ = plain
+        if plain is None:
+            continue
+        module.__class__ = plain
+        if isinstance(module, (nn.Conv2d, nn.Conv3d)):
+            module.weight.data = module.weight.data.clone(memory_format=torch.contiguous_format)
     return network

@@ -28,8 +28,8 @@ def channels_last(x: Tensor) -> Tensor:
 def convolve(x: Tensor, convolution: nn.Conv2d | nn.Conv3d) -> Tensor:
     """Convolve ``(batch, channels, *space)``; the answer's channels are last in memory.
 
-    torch's own choice goes by the size of the image and takes, for small ones, a kernel that is ten times as slow as
-    oneDNN's; so oneDNN is called by name wherever it takes the numbers. Other types and devices go torch's way.
+    torch's own choice goes by the size of the image and takes a slower kernel than oneDNN's for small ones; so oneDNN
+    is called by name wherever it takes the numbers. Other types and devices go torch's way.
     """
     own = convolution.padding_mode != "zeros" or isinstance(convolution.padding, str)
     if own or x.is_meta or not _onednn_takes(x):

@@ -7,6 +7,7 @@ is that of one chunk and not of two million tokens. The chunk's numbers stay in 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,12 +17,12 @@ from torch.nn import functional
 
 from mambaseg.compiled import launch
 from mambaseg.layers.mamba import Mamba
+from mambaseg.lean.sizes import CONV, LANES, STATE
 
-LANES, STATE, CONV = 16, 16, 4
 _NUMBERS = 1 << 19  # inner numbers in a chunk: 2 MiB, several of which stay in a cache
 _LEAST_TOKENS = 512
 _PIECES = 8
-_LOG2E = 1.4426950408889634
+_LOG2E = math.log2(math.e)
 
 
 def fits(mamba: Mamba) -> bool:
@@ -90,7 +91,7 @@ class Streamed:
         return functional.linear(u, mamba.out_proj.weight)
 
     def _room(self, batch: int, length: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Memory for a chunk's numbers, taken once: memory taken anew is cleared by the system, which costs as much."""
+        """Memory for a chunk's numbers, taken once: memory taken anew has to be cleared by the system."""
         if self._taken is None or self._taken[0].shape[1] != length:
             inner, mixed = self._skip.shape[0], self._mamba.x_proj.out_features
             self._taken = (

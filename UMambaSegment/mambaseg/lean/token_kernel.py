@@ -15,10 +15,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from mambaseg.lean.sizes import CONV, STATE
 from mambaseg.scan.vector_ir import FLOAT, FLOATS, INDEX, LANES, VectorBuilder
-
-STATE = 16
-CONV = 4
 
 
 def _index(value: int) -> Any:

@@ -116,12 +116,12 @@ def soften(_context: Any, _step: Any, _bias: Any, _count: Any, _softplus: Any) -
         v = VectorBuilder(builder)
         steps = v.pointer(arguments[0], FLOATS)
         shift = v.load(v.pointer(arguments[1], FLOATS), _NOTHING)
-        soft = builder.icmp_unsigned("!=", arguments[3], ir.Constant(arguments[3].type, 0))
-        with builder.if_else(soft) as (yes, no):
-            for branch, is_soft in ((yes, True), (no, False)):
-                with branch, cgutils.for_range(builder, arguments[2]) as loop:
-                    x = builder.fadd(v.load(steps, loop.index), shift)
-                    v.store(v.softplus(x) if is_soft else x, steps, loop.index)
+
+        def add(t: Any, is_soft: bool) -> None:
+            x = builder.fadd(v.load(steps, t), shift)
+            v.store(v.softplus(x) if is_soft else x, steps, t)
+
+        v.loop_either(arguments[3], arguments[2], add)
         return _NOTHING
 
     return types.int64(types.intp, types.intp, types.int64, types.boolean), generate

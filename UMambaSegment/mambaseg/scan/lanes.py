@@ -92,14 +92,12 @@ def _finish(_context: Any, out: Any, u: Any, z: Any, skip: Any, count: Any, gate
         v = VectorBuilder(builder)
         outs, us, zs = (v.pointer(arguments[n], FLOATS) for n in range(3))
         factor = v.load(v.pointer(arguments[3], FLOATS), ir.Constant(INDEX, 0))
-        gate = builder.icmp_unsigned("!=", arguments[5], ir.Constant(arguments[5].type, 0))
-        with builder.if_else(gate) as (yes, no):
-            for branch, is_gated in ((yes, True), (no, False)):
-                with branch, cgutils.for_range(builder, arguments[4]) as loop:
-                    value = v.fused(factor, v.load(us, loop.index), v.load(outs, loop.index))
-                    if is_gated:
-                        value = builder.fmul(value, v.silu(v.load(zs, loop.index)))
-                    v.store(value, outs, loop.index)
+
+        def finish(t: Any, is_gated: bool) -> None:
+            value = v.fused(factor, v.load(us, t), v.load(outs, t))
+            v.store(builder.fmul(value, v.silu(v.load(zs, t))) if is_gated else value, outs, t)
+
+        v.loop_either(arguments[5], arguments[4], finish)
         return ir.Constant(INDEX, 0)
 
     address = types.intp

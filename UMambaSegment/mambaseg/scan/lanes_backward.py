@@ -32,13 +32,13 @@ def _soften_with_slope(_context: Any, _step: Any, _slope: Any, _bias: Any, _coun
         v = VectorBuilder(builder)
         steps, slopes = (v.pointer(arguments[n], FLOATS) for n in range(2))
         shift = v.load(v.pointer(arguments[2], FLOATS), _ZERO)
-        soft = builder.icmp_unsigned("!=", arguments[4], ir.Constant(arguments[4].type, 0))
-        with builder.if_else(soft) as (yes, no):
-            for branch, is_soft in ((yes, True), (no, False)):
-                with branch, cgutils.for_range(builder, arguments[3]) as loop:
-                    x = builder.fadd(v.load(steps, loop.index), shift)
-                    v.store(v.softplus(x) if is_soft else x, steps, loop.index)
-                    v.store(v.sigmoid(x) if is_soft else v.constant(1.0), slopes, loop.index)
+
+        def add(t: Any, is_soft: bool) -> None:
+            x = builder.fadd(v.load(steps, t), shift)
+            v.store(v.softplus(x) if is_soft else x, steps, t)
+            v.store(v.sigmoid(x) if is_soft else v.constant(1.0), slopes, t)
+
+        v.loop_either(arguments[4], arguments[3], add)
         return _ZERO
 
     return types.int64(types.intp, types.intp, types.intp, types.int64, types.boolean), generate
@@ -51,14 +51,12 @@ def _ungate(_context: Any, _dout: Any, _gates: Any, _dy: Any, _count: Any, _gate
     def generate(_ctx: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         v = VectorBuilder(builder)
         douts, gates, dys = (v.pointer(arguments[n], FLOATS) for n in range(3))
-        gate = builder.icmp_unsigned("!=", arguments[4], ir.Constant(arguments[4].type, 0))
-        with builder.if_else(gate) as (yes, no):
-            for branch, is_gated in ((yes, True), (no, False)):
-                with branch, cgutils.for_range(builder, arguments[3]) as loop:
-                    value = v.load(douts, loop.index)
-                    if is_gated:
-                        value = builder.fmul(value, v.silu(v.load(gates, loop.index)))
-                    v.store(value, dys, loop.index)
+
+        def ungate(t: Any, is_gated: bool) -> None:
+            value = v.load(douts, t)
+            v.store(builder.fmul(value, v.silu(v.load(gates, t))) if is_gated else value, dys, t)
+
+        v.loop_either(arguments[4], arguments[3], ungate)
         return _ZERO
 
     return types.int64(types.intp, types.intp, types.intp, types.int64, types.boolean), generate

@@ -48,13 +48,12 @@ def _add_gated(_context: Any, _out: Any, _gates: Any, _y: Any, _count: Any, _gat
     def generate(_ctx: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         v = VectorBuilder(builder)
         outs, gates, ys = (v.pointer(arguments[n], FLOATS) for n in range(3))
-        gate = builder.icmp_unsigned("!=", arguments[4], ir.Constant(arguments[4].type, 0))
-        with builder.if_else(gate) as (yes, no):
-            for branch, is_gated in ((yes, True), (no, False)):
-                with branch, cgutils.for_range(builder, arguments[3]) as loop:
-                    t = loop.index
-                    factor = v.silu(v.load(gates, t)) if is_gated else v.constant(1.0)
-                    v.store(v.fused(v.load(outs, t), factor, v.load(ys, t)), ys, t)
+
+        def add(t: Any, is_gated: bool) -> None:
+            factor = v.silu(v.load(gates, t)) if is_gated else v.constant(1.0)
+            v.store(v.fused(v.load(outs, t), factor, v.load(ys, t)), ys, t)
+
+        v.loop_either(arguments[4], arguments[3], add)
         return ir.Constant(INDEX, 0)
 
     return types.int64(types.intp, types.intp, types.intp, types.int64, types.boolean), generate

@@ -13,6 +13,7 @@ from torch import Tensor
 from mambaseg.compiled import launch
 from mambaseg.scan.lane_moves import STRETCH
 from mambaseg.scan.numba_inputs import as_array, kernel_inputs
+from mambaseg.scan.probe import fault_of
 from mambaseg.scan.problem import ScanProblem
 from mambaseg.scan.reference import largest_error
 from mambaseg.scan.vector_ir import LANES
@@ -34,23 +35,21 @@ def _is_short_of_jobs(problem: ScanProblem, threads: int) -> bool:
     return 2 * problem.u.shape[0] * groups * -(-problem.u.shape[1] // groups // LANES) <= threads
 
 
-@lru_cache(maxsize=1)
-def _cut_fault() -> str:
-    """Hold a sequence in pieces against the whole, once a process; what is wrong with it, or nothing."""
+def _cut_error() -> float:
     generator = torch.Generator().manual_seed(20240125)
     u, delta, z = (torch.randn(1, 18, 1100, generator=generator) for _ in range(3))
     B, C = (torch.randn(1, 1, 3, 1100, generator=generator) for _ in range(2))
     A, start = -torch.rand(18, 3, generator=generator), torch.randn(1, 18, 3, generator=generator)
     bias = torch.full((18,), -3.0)
     problem = ScanProblem(u, delta, A, B, C, None, z, bias, delta_softplus=True, start=start)
-    fault = ""
-    try:
-        whole, cut = run_forward(problem, pieces=1), run_forward(problem, pieces=3)
-        error = largest_error(cut[:2], whole[:2])
-        if not error <= _LARGEST_ERROR:  # NaN fails too
-            fault = f"it is off by {error:.2g} of the largest value"
-    except Exception as raised:  # noqa: BLE001  (a probe: whatever goes wrong is logged as the reason)
-        fault = f"{type(raised).__name__}: {raised}"
+    whole, cut = run_forward(problem, pieces=1), run_forward(problem, pieces=3)
+    return largest_error(cut[:2], whole[:2])
+
+
+@lru_cache(maxsize=1)
+def _cut_fault() -> str:
+    """Hold a sequence in pieces against the whole, once a process; what is wrong with it, or nothing."""
+    fault = fault_of(_cut_error, _LARGEST_ERROR)
     if fault:
         _log.warning("Long sequences of few channels run on few threads, because cutting them failed: %s.", fault)
     return fault

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from mambaseg.scan.operator import selective_scan
+from mambaseg.scan.probe import fault_of
 from mambaseg.scan.reference import largest_error
 from mambaseg.scan.registry import TOLERANCE, choose_backend, note_use
 
@@ -122,11 +123,7 @@ def _walks_in_place(backend: str, tensors: tuple[Tensor, ...]) -> bool:
 @lru_cache(maxsize=1)
 def _kernel_fault() -> str:
     """Hold the kernel against the four sequences, once a process; what is wrong with it, or nothing."""
-    try:
-        error = _kernel_error()
-        fault = "" if error <= TOLERANCE else f"it is off by {error:.2g} of the largest value"
-    except Exception as raised:  # noqa: BLE001  (a probe: whatever goes wrong is logged as the reason)
-        fault = f"{type(raised).__name__}: {raised}"
+    fault = fault_of(_kernel_error, TOLERANCE)
     if fault:
         _log.warning(
             "Pictures are scanned as four flipped sequences, which is slower, because the kernel that walks them in "

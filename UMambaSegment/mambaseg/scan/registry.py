@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from mambaseg.scan.autograd import scan_torch
+from mambaseg.scan.probe import fault_of
 from mambaseg.scan.problem import ScanProblem, make_problem
 from mambaseg.scan.reference import largest_error, scan_reference
 
@@ -154,11 +155,8 @@ def _gradient_fault(entry: BackendEntry, device: str) -> str:
     key = (entry.name, device)
     with _checking:
         if key not in _gradient_faults:
-            try:
-                error = gradient_error(_loaded[entry.name], device, with_start=entry.takes_start)
-                fault = "" if error <= TOLERANCE else f"they are off by {error:.2g} of the largest value"
-            except Exception as raised:  # noqa: BLE001  (a probe: whatever goes wrong is logged as the reason)
-                fault = f"{type(raised).__name__}: {raised}"
+            backend = _loaded[entry.name]
+            fault = fault_of(lambda: gradient_error(backend, device, with_start=entry.takes_start), TOLERANCE)
             if fault:
                 _log.warning(
                     "The gradients of the scan backend '%s' on %s failed their self-check, so the backend 'torch' runs "

@@ -6,6 +6,7 @@ helpers emit operations on ``<16 x float>``; LLVM maps them to AVX-512, two AVX 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -82,6 +83,14 @@ class VectorBuilder:
         kind = ir.FunctionType(ir.VoidType(), [place.type, flag, flag, flag])
         function = self.ir.module.declare_intrinsic("llvm.prefetch", [place.type], kind)
         self.ir.call(function, [place, *(ir.Constant(flag, value) for value in (0, 3, 1))])
+
+    def loop_either(self, flag: Any, count: Any, body: Callable[[Any, bool], None]) -> None:
+        """Run ``body(index, is_set)`` for ``count`` indices: one loop for either value of a flag, chosen beforehand."""
+        chosen = self.ir.icmp_unsigned("!=", flag, ir.Constant(flag.type, 0))
+        with self.ir.if_else(chosen) as branches:
+            for branch, is_set in zip(branches, (True, False), strict=True):
+                with branch, cgutils.for_range(self.ir, count) as loop:
+                    body(loop.index, is_set)
 
     def transposed(self, rows: list[Any]) -> list[Any]:
         """Sixteen vectors as rows of a square, turned into its columns: pairs exchange halves of 1, 2, 4 and 8 floats.

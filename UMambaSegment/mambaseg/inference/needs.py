@@ -1,0 +1,49 @@
+"""What the stages of a run hold in memory, from shapes alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from mambaseg.inference.export import BAND_BYTES
+from mambaseg.inference.preprocess import Frame
+from mambaseg.inference.tileplan import TilePlan
+from mambaseg.models.spec import ModelSpec
+from mambaseg.options import Options
+
+_FLOAT = 4
+
+
+@dataclass(frozen=True)
+class StageBytes:
+    """Bytes by what holds them; what a pass of the network takes is not in here.
+
+    Attributes
+    ----------
+    prepare
+        The crop and what it is scaled and resampled into.
+    image
+        The network's input.
+    sums
+        The weighted logits and the weights.
+    export
+        Labels, probability volumes and the slices they are decided from, without the logits.
+    """
+
+    prepare: int
+    image: int
+    sums: int
+    export: int
+
+
+def stage_bytes(frame: Frame, tiles: TilePlan, spec: ModelSpec, options: Options) -> StageBytes:
+    """Work out what a run of these sizes holds."""
+    channels, classes = len(spec.channels), spec.network.num_classes
+    crop, window, full = (math.prod(shape) for shape in (frame.there.old, tiles.window_shape, frame.full))
+    image = channels * window * _FLOAT
+    prepare = channels * crop * _FLOAT + image + (0 if frame.there.is_identity else 2 * crop * _FLOAT)
+    plane = math.prod(frame.back.new[1:]) * _FLOAT
+    slices = min(BAND_BYTES, 2 * classes * plane) + 6 * plane
+    label = 1 if max((one.value for one in spec.labels), default=0) <= 255 else 2
+    maps = 0 if not options.probabilities else len(options.structures or spec.labels)
+    return StageBytes(prepare, image, (classes + 1) * window * _FLOAT, slices + 2 * full * (label + maps * _FLOAT))
