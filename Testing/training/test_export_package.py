@@ -54,9 +54,13 @@ def _check_verified(exported: Exported, count: int) -> None:
 
 def test_a_package_with_everything(finished: Finished, tmp_path: Path):
     place = tmp_path / "blobs.mambaseg"
-    details = Details(id="blobs", version="1.2", title="Blobs", notes=("Only a test.",))
+    details = Details(
+        id="blobs", version="1.2", title="Blobs", notes=("Only a test.",), checked=("Tried on nothing else.",)
+    )
     changes = {"summary": finished.summary, "control": finished.summary, "verify": 1, "picture": True}
     exported, said = _export(finished, place, details=details, **changes)
+    assert "Tried on nothing else." in exported.card.split("## Checked")[1].split("##")[0]
+    assert "three worst cases" in exported.card
     assert any("voxels as nnU-Net labels them" in line for line in said)
     _check_verified(exported, 1)
     assert not any("which weights" in line for line in said)  # the figures say whose they are

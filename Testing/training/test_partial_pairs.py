@@ -67,6 +67,9 @@ def test_one_partner_annotated_switches_the_axis_off():
     found = choose_mirroring((0, 1, 2), described(case_7=["left eye", "nose"]), 2, [0, 1, 2], 3)
     assert found.training == found.inference == (0, 1)
     assert "case_7" in found.reason
+    kept = {"paired_labels": [["left eye", "right eye"]], "annotated": {"case_7": ["left eye"]}}
+    tested = describe({"labels": LABELS, "mambaseg": {**kept, "split": {"test": ["case_7"]}}})
+    assert choose_mirroring((0, 1, 2), tested, 2, [0, 1, 2], 3).swap_axis == 2  # never trained on
     both = choose_mirroring((0, 1, 2), described(case_7=["nose"]), 2, [0, 1, 2], 3)
     assert both.swap_axis == 2
 

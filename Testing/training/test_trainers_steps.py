@@ -234,6 +234,43 @@ def test_pairs_are_kept_apart_in_training_and_in_what_inference_may_mirror(folde
                 assert (left * columns).sum() / left.sum() < (right * columns).sum() / right.sum()
 
 
+@pytest.mark.parametrize(("mirror", "axes"), [("all", (0, 1, 2)), ("left_right", (2,)), ("none", ())])
+def test_patients_who_all_lie_alike_may_be_mirrored_from_left_to_right_only(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch, mirror: str, axes: tuple[int, ...]
+):
+    monkeypatch.setenv("MAMBASEG_MIRROR", mirror)
+    trainer = make(folders, own={"paired_labels": [["left blob", "right blob"]]})
+    _, _, _, mirrored = trainer.configure_rotation_dummyDA_mirroring_and_inital_patch_size()
+    assert mirrored == axes
+    assert (trainer._mirroring.swap_axis == 2) == (mirror != "none")
+    assert trainer.inference_allowed_mirroring_axes == (tuple(axis for axis in axes if axis != 2) or None)
+
+
+def test_bfloat16_on_a_cpu_stays_close_to_float32_and_keeps_the_loss_in_float32(
+    folders: Folders, monkeypatch: pytest.MonkeyPatch
+):
+    losses = {}
+    for wanted in ("false", "true"):
+        monkeypatch.setenv("MAMBASEG_BFLOAT16", wanted)
+        trainer = make(folders)
+        trainer.initialize()
+        trainer.dataloader_train, trainer.dataloader_val = trainer.get_dataloaders()
+        batch = next(trainer.dataloader_train)
+        seen: list[torch.dtype] = []
+        inner = trainer.loss
+
+        def observed(logits: Any, target: Any, inner: Any = inner, seen: list[torch.dtype] = seen) -> Any:
+            seen.extend(each.dtype for each in logits)
+            return inner(logits, target)
+
+        trainer.loss = observed
+        losses[wanted] = float(trainer.train_step(batch)["loss"])
+        assert set(seen) == {torch.float32}
+        assert all(weight.dtype == torch.float32 for weight in trainer.network.parameters())
+    assert losses["true"] == pytest.approx(losses["false"], abs=0.05)
+    assert losses["true"] != losses["false"]
+
+
 def test_in_two_dimensions_paired_pictures_stay_upright(folders: Folders):
     """Half a turn and a flip of the rows exchange left and right, and no label is swapped by that."""
     planned = plan(901, "residual_unet", folders, memory_gb=1, sizes=Sizes(features=8, blocks=1), say=lambda _: None)

@@ -31,6 +31,7 @@ _ORDER = (
     "compare",
     "export",
     "demo",
+    "bundled",
 )
 
 

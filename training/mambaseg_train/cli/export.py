@@ -27,6 +27,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--citation", default="", help="What to cite; the data set's by default.")
 @click.option("--orientation", default="", help="as_stored (default), or three letters such as LPS.")
 @click.option("--note", "notes", multiple=True, help="A sentence for the card.")
+@click.option("--checked", multiple=True, help="A sentence for the card: what was tried beside the figures.")
 @click.option("--raw", type=_PATH, help="Raw data set's folder, where it is not beside the results.")
 @click.option(
     "--verify",
@@ -55,6 +56,7 @@ def command(
     citation: str,
     orientation: str,
     notes: tuple[str, ...],
+    checked: tuple[str, ...],
     raw: Path | None,
     verify: int | None,
     picture: bool,
@@ -83,6 +85,7 @@ def command(
         citation=citation,
         orientation=orientation,
         notes=notes,
+        checked=checked,
     )
     exported = export_package(
         Order(

@@ -111,13 +111,20 @@ def demonstrate(wish: Wish, command: Command, say: Say, phantoms: int) -> Demons
         source = make_phantoms(wish.work / "phantoms", wish.limit or phantoms, say)
     wanted = steps(task, wish.work, source, limit=wish.limit, changes=wish.changes)
     for number, step in enumerate(wanted, start=1):
-        _do(step, f"{number} of {len(wanted)}", command, say, began)
+        do(step, f"{number} of {len(wanted)}", command, say, began)
     place = Layout(wish.work, task)
     segmentation, picture = _use(place, say)
     return _told(place, segmentation, picture, time.monotonic() - began, say)
 
 
-def _do(step: Step, number: str, command: Command, say: Say, began: float) -> None:
+def do(step: Step, number: str, command: Command, say: Say, began: float) -> None:
+    """Take a step, and tell of it.
+
+    Raises
+    ------
+    RunError
+        If its command fails.
+    """
     say("")
     say(f"Step {number}: {step.title}  [{_clock(time.monotonic() - began)}]")
     say(f"  {step.text}")

@@ -100,16 +100,28 @@ def steps(
     changes
         Options of ``train`` that differ from the task's.
     """
+    return [
+        *measured_steps(task, work, source, limit=limit, changes=changes),
+        _export_step(Layout(work, task)),
+    ]
+
+
+def measured_steps(
+    task: Task, work: Path, source: Path, *, limit: int = 0, changes: Mapping[str, str] | None = None
+) -> list[Step]:
+    """The commands from images to figures on the test cases; parameters as of `steps`."""
     place = Layout(work, task)
     at = ("--folder", str(work))
     number, plans = str(task.number), ("--plans", place.plans_name)
     which = (*plans, "-c", task.configuration)
     few = ("--limit", str(limit)) if limit else ()
     title = traits(task.network).title
+    training = {**task.training, **(changes or {})}
+    count = int(training["--epochs"]) * int(training["--iterations"])
     return [
         Step(
             "Images and labels become a data set",
-            "A fifth of the patients, chosen by a hash of their names, is kept for testing: training never sees them.",
+            "Some of the patients are kept for testing: training never sees them.",
             ("convert", task.recipe, str(source), *at, *few),
             place.raw,
         ),
@@ -125,11 +137,11 @@ def steps(
         ),
         Step(
             f"Train {title}",
-            "On all training cases. A few hundred steps; the paper has 250 000. After an interruption the same command "
-            "goes on.",
+            f"On all training cases, {count} steps; the papers take up to 250 000. After an interruption the same "
+            "command goes on.",
             (
                 *("train", number, *which, "--fold", "all", *at, "--device", "cpu", "--workers", "0"),
-                *options({**task.training, **(changes or {})}),
+                *options(training),
             ),
         ),
         Step(
@@ -148,13 +160,16 @@ def steps(
                 *("-o", str(place.evaluation), "--metrics", task.recipe, "--name", title),
             ),
         ),
-        Step(
-            "Make the model package",
-            "One file with weights, card, figures and licence; two cases are held against nnU-Net's own labels.",
-            (
-                *("export", str(place.results), "-o", str(place.package)),
-                *("--figures", str(place.evaluation / "summary.json"), "--verify", "2", "--replace"),
-                *("--note", "Trained for a few minutes by a demonstration: of no use beyond showing the way."),
-            ),
-        ),
     ]
+
+
+def _export_step(place: Layout) -> Step:
+    return Step(
+        "Make the model package",
+        "One file with weights, card, figures and licence; two cases are held against nnU-Net's own labels.",
+        (
+            *("export", str(place.results), "-o", str(place.package)),
+            *("--figures", str(place.evaluation / "summary.json"), "--verify", "2", "--replace"),
+            *("--note", "Trained for a few minutes by a demonstration: of no use beyond showing the way."),
+        ),
+    )

@@ -153,7 +153,7 @@ def _measured(figures: Sequence[Figure], facts: CardFacts) -> str:
             )
         rows.append(row)
     parts = [_table(head, rows), _reading(facts.evaluation, facts.control), *facts.remarks]
-    return "\n\n".join([*parts, *_by_group(facts.evaluation), _absent(facts.evaluation)])
+    return "\n\n".join([*parts, *_by_group(facts.evaluation), *_worst(facts.evaluation), _absent(facts.evaluation)])
 
 
 def _reading(evaluation: Evaluation, control: Evaluation | None) -> str:
@@ -180,6 +180,19 @@ def _by_group(evaluation: Evaluation) -> list[str]:
         rows.append([about.title, *(mean.replace("nan", "-") for mean in means), spread])
     head = ["all structures", *evaluation.groups, "standard deviation between them"]
     return [_table(head, rows)]
+
+
+def _worst(evaluation: Evaluation) -> list[str]:
+    """How good it is in the middle and at its worst: a mean hides the cases in which a person has most to mend."""
+    key = next((key for key in WANTED if key in evaluation.settings.keys), "")
+    rows = []
+    for item in evaluation.structures:
+        found = next((part for part in item.statistics if part.measure == key and part.count), None)
+        if found is not None:
+            worst = ", ".join(f"{value:.3f}" for _, value in found.worst[:3])
+            rows.append([item.name, f"{found.median:.3f}", worst])
+    title = measure(key).title if key else ""
+    return [_table(["structure", f"{title}, median", "three worst cases"], rows)] if rows else []
 
 
 def _absent(evaluation: Evaluation) -> str:

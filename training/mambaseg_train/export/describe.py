@@ -32,6 +32,8 @@ class Details:
         ``as_stored`` or three letters.
     notes
         Sentences for the card.
+    checked
+        What was tried beside the figures, in sentences for the card.
     """
 
     id: str = ""
@@ -45,6 +47,7 @@ class Details:
     citation: str = ""
     orientation: str = ""
     notes: tuple[str, ...] = ()
+    checked: tuple[str, ...] = ()
 
 
 def own_part(dataset: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -254,7 +254,7 @@ def _checks(order: Order, verified: tuple[Agreement, ...], evaluation: Evaluatio
         text += "" if evaluation is None else " The figures were measured before that, with the float32 weights."
         text += " The labels above are those of the float16 weights." if verified else ""
         found.append(text)
-    return tuple(found)
+    return (*found, *order.details.checked)
 
 
 def _picture(

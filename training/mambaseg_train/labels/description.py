@@ -30,12 +30,15 @@ class Description:
         Names of left and right partners.
     has_regions
         Whether labels are nested regions.
+    tested
+        Cases that are kept for testing, by the split that `convert` wrote.
     """
 
     labels: Mapping[str, int]
     annotated: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     pairs: tuple[tuple[str, str], ...] = ()
     has_regions: bool = False
+    tested: frozenset[str] = frozenset()
 
     def missing(self, case: str) -> tuple[int, ...]:
         """Label values that were not annotated in a case."""
@@ -49,9 +52,9 @@ class Description:
         return tuple((self.labels[left], self.labels[right]) for left, right in self.pairs)
 
     def lopsided(self) -> str | None:
-        """A case in which only one partner of a pair was annotated, if there is one."""
+        """A case that may be trained on in which only one partner of a pair was annotated, if there is one."""
         for case, names in self.annotated.items():
-            if any((left in names) != (right in names) for left, right in self.pairs):
+            if case not in self.tested and any((left in names) != (right in names) for left, right in self.pairs):
                 return case
         return None
 
@@ -102,7 +105,9 @@ def describe(dataset: Mapping[str, Any]) -> Description:
             )
         return Description({}, has_regions=True)
     labels = {name: _whole(name, value) for name, value in named.items()}
-    return Description(labels, _annotated(annotated, labels), _pairs(pairs, labels))
+    split = own.get("split") or {}
+    tested = split.get("test") or [] if isinstance(split, Mapping) else []
+    return Description(labels, _annotated(annotated, labels), _pairs(pairs, labels), tested=frozenset(map(str, tested)))
 
 
 def _whole(name: str, value: Any) -> int:

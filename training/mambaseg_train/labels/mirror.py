@@ -75,6 +75,24 @@ class MirrorChoice:
     upright: bool = False
 
 
+def left_right_axis(stored_axis: int | None, transpose: Sequence[int], dims: int) -> int | None:
+    """The left-right axis among the network's, or None where it is not known or not one of them.
+
+    Parameters
+    ----------
+    stored_axis
+        Left-right axis of the stored arrays, None where it is not known.
+    transpose
+        The plans' ``transpose_forward``.
+    dims
+        2 or 3, of the network.
+    """
+    if stored_axis is None:
+        return None
+    axis = list(transpose).index(stored_axis) - (3 - dims)
+    return axis if axis >= 0 else None
+
+
 def choose_mirroring(
     axes: Sequence[int], description: Description, stored_axis: int | None, transpose: Sequence[int], dims: int
 ) -> MirrorChoice:
@@ -99,8 +117,8 @@ def choose_mirroring(
     if stored_axis is None:
         why = "The images do not all lie alike in their files, so mirroring, which would mix up left and right, is off."
         return MirrorChoice((), (), None, why)
-    axis = list(transpose).index(stored_axis) - (3 - dims)
-    if axis not in every:
+    axis = left_right_axis(stored_axis, transpose, dims)
+    if axis is None or axis not in every:
         return MirrorChoice(every, every)  # slices from left to right: mirroring within them leaves the side alone
     rest = tuple(each for each in every if each != axis)
     case = description.lopsided()

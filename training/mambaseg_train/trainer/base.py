@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mambaseg_train.errors import PlanError, RunError
 from mambaseg_train.labels.description import describe
-from mambaseg_train.labels.mirror import MirrorChoice, choose_mirroring, replace_mirroring
+from mambaseg_train.labels.mirror import MirrorChoice, choose_mirroring, left_right_axis, replace_mirroring
 from mambaseg_train.labels.partial import PartialLabels
 from mambaseg_train.labels.summary import respect_annotations
 from mambaseg_train.networks.traits import network_of_class, traits
@@ -93,9 +93,16 @@ class MambasegTrainer(nnUNetTrainer):  # type: ignore[misc]  # nnU-Net has no ty
         seed_all(self.settings.seed, -1)
         super().initialize()
         self.partial.attach(self.network)
+        if self.device.type == "cpu":
+            self.network.to(memory_format=self._memory_format)  # convolutions are a fifth faster
         if self.device.type == "cuda" and not self.settings.amp:
             plain = self._plain_network()  # nnU-Net's validation switches autocast on
             plain.forward = torch.autocast("cuda", enabled=False)(plain.forward)
+
+    @property
+    def _memory_format(self) -> torch.memory_format:
+        dims = len(self.configuration_manager.patch_size)
+        return torch.channels_last if dims == 2 else torch.channels_last_3d
 
     @property
     def _has_coarse_outputs(self) -> bool:
@@ -139,7 +146,11 @@ class MambasegTrainer(nnUNetTrainer):  # type: ignore[misc]  # nnU-Net has no ty
         plans = self.plans_manager.plans
         stored = (plans.get("mambaseg") or {}).get("left_right_axis")
         dims = len(self.configuration_manager.patch_size)
-        self._mirroring = choose_mirroring(axes, self.description, stored, plans["transpose_forward"], dims)
+        transpose = plans["transpose_forward"]
+        if self.settings.mirror != "all":
+            wanted = left_right_axis(stored, transpose, dims) if self.settings.mirror == "left_right" else None
+            axes = tuple(axis for axis in axes if axis == wanted)
+        self._mirroring = choose_mirroring(axes, self.description, stored, transpose, dims)
         if self._mirroring.reason:
             self.print_to_log_file(self._mirroring.reason)
         # None where there are none: nnU-Net's predictor asks for the largest of them
@@ -190,14 +201,26 @@ class MambasegTrainer(nnUNetTrainer):  # type: ignore[misc]  # nnU-Net has no ty
         self.partial.begin(batch["keys"], batch["target"])
         data, target = self._on_device(batch["data"]), self._on_device(batch["target"])
         self.optimizer.zero_grad(set_to_none=True)
-        mixed = self.device.type == "cuda" and self.settings.amp
-        with torch.autocast("cuda") if mixed else contextlib.nullcontext():
-            loss: Tensor = self.loss(self.network(data), target)
+        if self.device.type == "cpu":
+            data = data.contiguous(memory_format=self._memory_format)
+        with self._mixed():
+            logits = self.network(data)
+            if self.settings.bfloat16:
+                logits = [each.float() for each in logits] if isinstance(logits, list) else logits.float()
+            loss: Tensor = self.loss(logits, target)
         self.partial.end()
         if not all_agree(bool(torch.isfinite(loss.detach())), self.device):
             self.guard.bad("loss")
             return {"loss": math.nan}
         return {"loss": loss.detach().cpu().numpy() if self._descend(loss) else math.nan}
+
+    def _mixed(self) -> contextlib.AbstractContextManager[object]:
+        kind = self.device.type
+        if kind == "cuda" and self.settings.amp:
+            return torch.autocast("cuda")
+        if kind == "cpu" and self.settings.bfloat16:
+            return torch.autocast("cpu", dtype=torch.bfloat16)
+        return contextlib.nullcontext()
 
     def _descend(self, loss: Tensor) -> bool:
         """Take the step unless the gradient is not finite; after averaging it is the same in all processes."""

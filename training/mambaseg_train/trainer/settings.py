@@ -31,12 +31,17 @@ class Settings:
         Epochs, training steps an epoch, validation steps an epoch.
     amp
         Mixed precision on CUDA. Scans are float32 either way.
+    bfloat16
+        Mixed precision by bfloat16 on a CPU; pays on processors that multiply in it. Scans and loss are float32.
     deep_supervision
         Loss at several resolutions, for networks that have them.
     dice_weight, ce_weight
         Shares of Dice and cross-entropy in the loss.
     clip
         Largest norm of the gradient.
+    mirror
+        Axes along which samples are mirrored: ``all`` (nnU-Net's), ``left_right`` (that one alone, for patients who all
+        lie alike) or ``none``.
     seed
         Of weights, samples and augmentation.
     batch
@@ -60,10 +65,12 @@ class Settings:
     iterations: int = 250
     validation_iterations: int = 50
     amp: bool = True
+    bfloat16: bool = False
     deep_supervision: bool = True
     dice_weight: float = 1.0
     ce_weight: float = 1.0
     clip: float = 12.0
+    mirror: Literal["all", "left_right", "none"] = "all"
     seed: int = 12345
     batch: int = 0
     bad_steps: int = 20
@@ -71,7 +78,11 @@ class Settings:
 
 
 _TYPES: Mapping[str, type[Any]] = {item.name: type(getattr(Settings, item.name)) for item in fields(Settings)}
-_CHOICES = {"optimizer": ("sgd", "adam", "adamw"), "schedule": ("poly", "cosine")}
+_CHOICES = {
+    "optimizer": ("sgd", "adam", "adamw"),
+    "schedule": ("poly", "cosine"),
+    "mirror": ("all", "left_right", "none"),
+}
 _AT_LEAST_ONE = ("epochs", "iterations", "validation_iterations", "bad_steps", "cosine_epochs")
 
 

@@ -1,0 +1,126 @@
+"""The bundled models: their commands are commands, and what is checked before one is shipped can fail."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+
+from mambaseg.geometry import Geometry
+from mambaseg.io import write_volume
+from mambaseg.models import bundled_models, load_model
+from mambaseg_train.bundled.behaviour import _swapped
+from mambaseg_train.bundled.make import Places, _export, _stored, make
+from mambaseg_train.bundled.models import BUNDLED, Bundled, bundled
+from mambaseg_train.bundled.speed import Cost
+from mambaseg_train.cli import main, root
+from mambaseg_train.demo.data import make_phantoms
+from mambaseg_train.demo.steps import PROGRAM, Layout, Step, measured_steps
+from mambaseg_train.demo.tasks import TASKS
+from mambaseg_train.errors import RunError
+from mambaseg_train.evaluation.report import make_evaluation
+from mambaseg_train.evaluation.settings import MetricSettings
+from mambaseg_train.evaluation.table import Score
+from mambaseg_train.recipes import load_recipe
+
+TEN_MB = 10e6
+
+
+def _understood(step: Step) -> bool:
+    command = root.get_command(click.Context(root), step.arguments[0])
+    assert command is not None
+    command.make_context(step.arguments[0], list(step.arguments[1:]))
+    return shlex.split(step.command) == [PROGRAM, *step.arguments]
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_every_step_is_a_command_that_is_understood(name: str, tmp_path: Path):
+    model = BUNDLED[name]
+    layout = Layout(tmp_path, model.task)
+    steps = [*measured_steps(model.task, tmp_path, tmp_path), _export(model, layout, tmp_path / "p", ("Fine.",))]
+    assert all(_understood(step) for step in steps)
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_each_model_is_of_its_recipe(name: str):
+    task = BUNDLED[name].task
+    recipe = load_recipe(task.recipe)
+    assert (recipe.data.number, recipe.data.folder) == (task.number, task.folder)
+    assert recipe.configuration == task.configuration
+    assert task.network in recipe.trainers
+    assert "SA" not in recipe.data.licence, "its weights could not be shipped under our licence"
+
+
+def test_shipped_models_are_small_and_their_cards_say_what_a_person_must_know():
+    shipped = {name: load_model(name) for name in bundled_models()}
+    assert set(BUNDLED) <= set(shipped)
+    assert sum(entry.bytes for model in shipped.values() for entry in model.spec.weights) < TEN_MB
+    for name in BUNDLED:
+        model = shipped[name]
+        model.check_loads()
+        card = model.card
+        for words in ("Not a medical device", "Where it fails", "three worst cases", "Licence of the data", "Cite"):
+            assert words in card, (name, words)
+        assert "SHA-256" in card
+        assert model.spec.figures
+        assert model.spec.citation
+        assert model.spec.source["training"]["all"]["settings"]["seed"] == 12345
+
+
+def test_an_unknown_model_is_named():
+    with pytest.raises(RunError, match="no bundled model 'x'"):
+        bundled("x")
+
+
+def _evaluated(dice: float):
+    scores = [Score("a", "organ", {"dice": dice}, 10, 10), Score("b", "organ", {"dice": dice}, 10, 10)]
+    return make_evaluation("m", "d", MetricSettings.from_json({"measures": ["dice"]}), scores)
+
+
+def test_weights_that_suffered_from_float16_are_not_shipped():
+    assert "0.0004" in _stored(_evaluated(0.8), _evaluated(0.8004))
+    with pytest.raises(RunError, match=r"float16.*0\.0100"):
+        _stored(_evaluated(0.8), _evaluated(0.81))
+    with pytest.raises(RunError, match="nan"):
+        _stored(_evaluated(0.8), _evaluated(float("nan")))
+
+
+def test_exchanged_sides_are_seen(tmp_path: Path):
+    labels = np.zeros((4, 8, 10), np.uint8)
+    labels[:, 2:4, 1:3], labels[:, 2:4, 7:9] = 3, 4
+    write_volume(labels, Geometry(), tmp_path / "right.nii.gz")
+    write_volume(labels[:, :, ::-1].copy(), Geometry(), tmp_path / "wrong.nii.gz")
+    write_volume(np.where(labels == 3, 0, labels), Geometry(), tmp_path / "one.nii.gz")
+    assert _swapped(tmp_path, {"right parotid": 3, "left parotid": 4}) == (1, 2)
+
+
+def test_cost_is_told_in_a_sentence():
+    assert Cost((1, 256, 256), 1.24, None).sentence().startswith("An image of 256 x 256 pixels took 1.2 s, starting")
+    assert "128 x 96 x 60 voxels took 2.0 s and 0.51 GB of memory" in Cost((60, 96, 128), 2.0, 510_000_000).sentence()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_from_images_to_a_shipped_package(tmp_path: Path):
+    task = replace(
+        TASKS["phantom"],
+        source="phantoms",
+        training={**TASKS["phantom"].training, "--epochs": "1", "--iterations": "3"},
+    )
+    model = Bundled("made-up", "Made up", "Of no use.", "None", task, "LPS", ("Where it fails: everywhere.",))
+    make_phantoms(tmp_path / "data" / "phantoms", 10, lambda _: None)
+    places = Places(tmp_path / "data", tmp_path / "work", tmp_path / "packages", tmp_path / "plots")
+    said: list[str] = []
+    package = make(model, places, main, said.append)
+    shipped = load_model(package)
+    assert shipped.spec.orientation == "LPS"
+    assert "Where it fails: everywhere." in shipped.card
+    assert "starting the program included" in shipped.card
+    assert (tmp_path / "plots" / "made-up" / "box_dice.png").is_file()
+    printed = "\n".join(said)
+    assert "seed 12345; split SHA-256" in printed
+    assert shipped.spec.weights[0].sha256 in printed

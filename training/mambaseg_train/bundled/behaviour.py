@@ -1,0 +1,191 @@
+"""What a head-and-neck model does beyond its test cases: ordinary surroundings, fine grids, other bodies, sides."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from mambaseg.api import segment
+from mambaseg.geometry import Geometry
+from mambaseg.inference.kept import NetworkCache
+from mambaseg.io import read_volume
+from mambaseg.models.model import Model
+from mambaseg.options import Options
+from mambaseg.phantom import make_phantom
+from mambaseg.volume import Volume
+from mambaseg_train.converters.openkbp import ORGANS, WHOLE_BODY_ML
+from mambaseg_train.converters.surroundings import kept_slices, outside_of, surround
+
+Say = Callable[[str], None]
+PHANTOMS = range(900_001, 900_007)  # seeds that no training takes
+_FINE = (512, 0.98, 2.0)  # pixels along an edge, mm within and between the slices of a clinical scan
+_CORD = "spinal cord"
+_FEW = 4
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """Sentences for the card, each from what was measured just now, and whether all was as it must be.
+
+    Attributes
+    ----------
+    sentences
+        What was found.
+    swaps
+        Test cases in which left and right were exchanged.
+    invented_ml
+        Largest volume (ml) of a head-and-neck structure in a scan of the abdomen; None where there was none to try.
+    """
+
+    sentences: tuple[str, ...]
+    swaps: int
+    invented_ml: float | None
+
+
+class _Runner:
+    """Segments with one model, its network built once."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.values = {label.name: label.value for label in model.spec.labels}
+        self._networks = NetworkCache()
+
+    def labels(self, volume: Volume) -> NDArray[np.integer]:
+        """Labels on the volume's grid."""
+        return segment(volume, self.model, Options(device="cpu"), networks=self._networks).labels
+
+
+def examine_head_neck(model: Model, source: Path, predictions: Path, abdomen: Path | None, say: Say) -> Behaviour:
+    """Try a head-and-neck model on what its test cases do not show.
+
+    Parameters
+    ----------
+    model
+        The package.
+    source
+        OpenKBP's folder, whose ``validation_*`` cases were never trained on.
+    predictions
+        Label maps of those cases by this model, for the look at left and right.
+    abdomen
+        A CT without head and neck, or None.
+    say
+        Told what is tried.
+    """
+    runner = _Runner(model)
+    say("Left and right in the test cases ...")
+    swaps, sides = _swapped(predictions, runner.values)
+    found = [f"Left and right parotid changed sides in {swaps} of {sides} test cases that show both."]
+    say("Test cases with simulated couch, head rest, mask and noise ...")
+    cases = list(_whole_cases(source))
+    plain, ordinary = _with_surroundings(runner, source, cases)
+    found.append(
+        f"{len(cases)} test cases shown down to the shoulders: mean Dice {plain:.3f} as they are (masked to the body), "
+        f"{ordinary:.3f} with simulated couch, head rest, mask, clothes and noise around them."
+    )
+    say("Some of them on the grid of a clinical scan ...")
+    fine = _on_fine_grid(runner, source, cases[:: max(1, len(cases) // _FEW)][:_FEW])
+    found.append(
+        f"{len(fine)} of these sampled anew as a full-field scan of 512 x 512 pixels (0.98 x 0.98 x 2 mm) with those "
+        f"surroundings: mean Dice {np.mean(fine):.3f}."
+    )
+    say("Phantoms ...")
+    found.append(_on_phantoms(runner))
+    invented = None
+    if abdomen is not None:
+        say("A CT of the abdomen ...")
+        volumes = _volumes(runner, read_volume(abdomen))
+        others = {name: volume for name, volume in volumes.items() if name != _CORD}
+        invented = max(others.values())
+        worst = max(others, key=lambda name: others[name])
+        found.append(
+            f"In a CT of the abdomen and pelvis, which shows none of them but the spinal cord, it finds "
+            f"{volumes[_CORD]:.1f} ml of spinal cord and at most {invented:.1f} ml of anything else ({worst})."
+        )
+    return Behaviour(tuple(found), swaps, invented)
+
+
+def _swapped(predictions: Path, values: Mapping[str, int]) -> tuple[int, int]:
+    """Predictions whose right parotid lies further left than the left one, and how many show both."""
+    swapped = seen = 0
+    for path in sorted(predictions.glob("*.nii.gz")):
+        labels = read_volume(path).voxels
+        sides = [np.argwhere(labels == values[name])[:, 2] for name in ("right parotid", "left parotid")]
+        if all(len(columns) for columns in sides):
+            seen += 1
+            swapped += int(sides[0].mean() >= sides[1].mean())  # columns grow towards the patient's left
+    return swapped, seen
+
+
+def _whole_cases(source: Path) -> Iterable[str]:
+    with (source / "cases.csv").open(encoding="utf-8", newline="") as stream:
+        for row in csv.DictReader(stream):
+            if row["case"].startswith("validation") and float(row["body_ml"]) >= WHOLE_BODY_ML:
+                yield row["case"]
+
+
+def _read(source: Path, case: str) -> tuple[Volume, NDArray[np.integer]]:
+    volume, labels = (read_volume(source / part / f"{case}.nii.gz") for part in ("images", "labels"))
+    return volume, labels.voxels
+
+
+def _with_surroundings(runner: _Runner, source: Path, cases: Sequence[str]) -> tuple[float, float]:
+    """Mean Dice over the contoured structures of the cases: as they are, and with surroundings."""
+    plain, ordinary = [], []
+    for seed, case in enumerate(cases, start=1):
+        volume, truth = _read(source, case)
+        changed = surround(volume.voxels, volume.geometry.spacing, 700_000 + seed)
+        plain.append(_mean_dice(runner, volume, truth))
+        ordinary.append(_mean_dice(runner, Volume(changed, volume.geometry), truth))
+    return float(np.mean(plain)), float(np.mean(ordinary))
+
+
+def _on_fine_grid(runner: _Runner, source: Path, cases: Sequence[str]) -> list[float]:
+    """Mean Dice of cases resampled to a clinical scan's grid, its noise added there."""
+    size, within, between = _FINE
+    scores = []
+    for seed, case in enumerate(cases, start=1):
+        volume, truth = _read(source, case)
+        kept = kept_slices(outside_of(volume.voxels), 0)
+        spacing = volume.geometry.spacing
+        coarse = surround(volume.voxels[kept], spacing, 800_000 + seed).astype(np.float32)
+        number = int(coarse.shape[0] * spacing[2] / between)
+        middle = [(n - 1) / 2 for n in coarse.shape]
+        shape = (number, size, size)
+        steps = (between / spacing[2], within / spacing[1], within / spacing[0])
+        offset = [m - s * (n - 1) / 2 for m, s, n in zip(middle, steps, shape, strict=True)]
+        image = ndimage.affine_transform(coarse, steps, offset, shape, order=1, mode="nearest")
+        image += np.random.default_rng(seed).normal(0, 15, shape).astype(np.float32)
+        labels = ndimage.affine_transform(truth[kept], steps, offset, shape, order=0, mode="nearest")
+        fine = Volume(np.rint(image).astype(np.int16), Geometry((within, within, between)))
+        scores.append(_mean_dice(runner, fine, labels))
+    return scores
+
+
+def _on_phantoms(runner: _Runner) -> str:
+    scores = []
+    for seed in PHANTOMS:
+        made = make_phantom(seed=seed)
+        scores.append(_mean_dice(runner, made.volume, made.labels))
+    return f"{len(scores)} synthetic phantoms with seeds that were not trained on: mean Dice {np.mean(scores):.3f}."
+
+
+def _mean_dice(runner: _Runner, volume: Volume, truth: NDArray[np.integer]) -> float:
+    """Over the structures that the truth shows."""
+    found = runner.labels(volume)
+    scores = []
+    for name in ORGANS.values():
+        one, other = found == runner.values[name], truth == runner.values[name]
+        if other.any():
+            scores.append(2 * int((one & other).sum()) / (int(one.sum()) + int(other.sum())))
+    return float(np.mean(scores))
+
+
+def _volumes(runner: _Runner, volume: Volume) -> dict[str, float]:
+    labels, voxel_ml = runner.labels(volume), volume.geometry.voxel_volume / 1000
+    return {name: float((labels == value).sum()) * voxel_ml for name, value in runner.values.items()}

@@ -1,0 +1,161 @@
+"""The bundled models: data, network, sizes, budget, and what a person must know of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mambaseg_train.demo.tasks import Task
+from mambaseg_train.errors import RunError
+
+_BUDGET_NOTE = (
+    "A small model, trained on two CPU cores in little more than an hour: it shows what the method does in that time, "
+    "not what it can do. Larger ones, trained on a GPU, are to take its place."
+)
+
+
+@dataclass(frozen=True)
+class Bundled:
+    """One model.
+
+    Attributes
+    ----------
+    id, title, text, family
+        As the list of models shows them.
+    task
+        Data, network, sizes and budget.
+    orientation
+        As of ``export``.
+    notes
+        Sentences for the card: what it is for, and where it fails.
+    """
+
+    id: str
+    title: str
+    text: str
+    family: str
+    task: Task
+    orientation: str
+    notes: tuple[str, ...]
+
+
+_SETTINGS = {"--set optimizer=adamw": "", "--set schedule=poly": "", "--set bfloat16=true": ""}
+
+_HEAD_NECK = Bundled(
+    "ct-head-neck",
+    "Head and neck, CT: organs at risk",
+    "Brainstem, spinal cord, both parotids, oesophagus, larynx and mandible in CT of the head and neck, for research "
+    "in radiotherapy planning.",
+    "Head and neck, CT",
+    Task(
+        "ct-head-neck",
+        "organs at risk in head and neck CT (3D)",
+        "ct_head_neck_3d",
+        908,
+        "CTHeadNeck",
+        "openkbp",
+        "umamba_bot",
+        "3d_fullres",
+        {
+            "--features": "12",
+            "--max-features": "96",
+            "--blocks": "1",
+            "--max-patch": "64",
+            "--batch": "2",
+            "--spacing": "3 3.9 3.9",
+        },
+        {
+            "--epochs": "80",
+            "--iterations": "50",
+            "--validation-iterations": "1",
+            "--lr": "0.003",
+            **_SETTINGS,
+            "--set mirror=left_right": "",
+        },
+    ),
+    "LPS",
+    (
+        _BUDGET_NOTE,
+        "Trained on planning CTs whose surroundings were masked out. Patients shown down to the shoulders were added a "
+        "second time with a simulated couch, head rest, mask, clothes and noise, and 16 synthetic phantoms (6 % of the "
+        "training cases) so that the demonstration works.",
+        "Where it fails: heads that are turned or tilted by more than 30 degrees; children; patients after surgery of "
+        "jaw, larynx or glands; streaks of metal around teeth; scans that end within an organ. Contours follow one "
+        "clinical practice: the spinal cord and the oesophagus were outlined only as far as was treated, so where the "
+        "model stops along them means nothing.",
+        "It works at 3.9 x 3.9 x 3 mm, so borders are no finer than that, whatever the scan's voxels.",
+    ),
+)
+
+_NUCLEI = Bundled(
+    "cells-nuclei",
+    "Nuclei in microscopy, 2D colour",
+    "Interior and boundary of cell nuclei in RGB microscopy pictures, fluorescence and stained tissue.",
+    "Nuclei, microscopy",
+    Task(
+        "cells-nuclei",
+        "nuclei in microscopy (2D)",
+        "nuclei_2d",
+        903,
+        "Nuclei",
+        "nuclei",
+        "umamba_bot",
+        "2d",
+        {"--features": "16", "--max-features": "64", "--blocks": "1", "--max-patch": "128", "--batch": "4"},
+        {"--epochs": "60", "--iterations": "50", "--validation-iterations": "1", "--lr": "0.002", **_SETTINGS},
+    ),
+    "",
+    (
+        _BUDGET_NOTE,
+        "Single nuclei are the connected parts of the class 'interior'; the class 'boundary' keeps neighbours apart.",
+        "Where it fails: kinds of pictures that the data hold few of (stained tissue, bright field), nuclei much "
+        "larger or smaller than usual, crowded nuclei whose borders cannot be seen.",
+    ),
+)
+
+_LEFT_VENTRICLE = Bundled(
+    "mr-left-ventricle",
+    "Left ventricle in cardiac MR slices, 2D",
+    "Blood pool of the left ventricle in short-axis cine MR pictures of 256 x 256.",
+    "Left ventricle, MR",
+    Task(
+        "mr-left-ventricle",
+        "left ventricle in cardiac MR slices (2D)",
+        "left_ventricle_2d",
+        902,
+        "LeftVentricle",
+        "left_ventricle",
+        "umamba_bot",
+        "2d",
+        {
+            "--features": "16",
+            "--max-features": "64",
+            "--blocks": "1",
+            "--max-patch": "128",
+            "--batch": "4",
+            "--spacing": "999 2 2",
+        },
+        {"--epochs": "60", "--iterations": "50", "--validation-iterations": "1", "--lr": "0.002", **_SETTINGS},
+    ),
+    "",
+    (
+        _BUDGET_NOTE,
+        "Where it fails: slices at the apex and at the valves, where little or nothing of the ventricle is there; "
+        "pictures that are not short-axis, or show the heart at another size than whole-chest pictures of 256 x 256.",
+    ),
+)
+
+BUNDLED: Mapping[str, Bundled] = {each.id: each for each in (_HEAD_NECK, _NUCLEI, _LEFT_VENTRICLE)}
+
+
+def bundled(name: str) -> Bundled:
+    """Look a model up.
+
+    Raises
+    ------
+    RunError
+        If there is none of that id.
+    """
+    if name not in BUNDLED:
+        raise RunError(f"There is no bundled model '{name}'. Choose one of {', '.join(BUNDLED)}.")
+    return BUNDLED[name]
