@@ -71,7 +71,7 @@ class Bench:
     def __init__(self, app: Any) -> None:
         self.app = app
         self.person = Person(app)
-        self.person.choose_model("parotid")
+        self.person.choose_model("synthetic phantom")
 
     @property
     def ui(self) -> Any:

@@ -166,7 +166,7 @@ def test_a_reload_of_the_module_ends_the_run_and_the_engine(own_bench: Bench) ->
     assert own_bench.seen() == before
     assert own_bench.left_behind() == []
     assert own_bench.ui.segmentButton.text == "Segment"
-    own_bench.person.choose_model("parotid")
+    own_bench.person.choose_model("synthetic phantom")
     own_bench.works()
 
 

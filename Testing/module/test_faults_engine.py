@@ -174,6 +174,6 @@ def test_a_model_that_vanishes_between_choosing_and_running_and_between_two_runs
     bench.assert_failed(".safetensors")
     assert bench.seen() == before
     assert bench.pid == pid
-    bench.person.choose_model("parotid")
+    bench.person.choose_model("synthetic phantom")
     bench.works()
     assert bench.pid == pid

@@ -15,6 +15,7 @@ from mambaseg_train.cli import main
 from mambaseg_train.compare.conduct import conduct
 from mambaseg_train.compare.design import Design, Places
 from mambaseg_train.compare.plot import draw_comparison
+from mambaseg_train.compare.record import RECORD, make_record, read_record, write_record
 from mambaseg_train.compare.state import read_state
 from mambaseg_train.compare.table import markdown, write_table
 from mambaseg_train.evaluation.paired import ALL_STRUCTURES
@@ -117,6 +118,14 @@ def test_a_comparison_goes_on_where_it_stopped_and_gives_one_table(tiny: Path, t
             if row["value"]
         ]
         assert sorted(dice) == pytest.approx(sorted(score.value("dice") for score in each.scores), abs=1e-5)
+    record = make_record(design, places, compared)
+    write_record(output / RECORD, record)
+    assert read_record(output / RECORD) == record
+    shown = record["networks"][1]
+    assert shown["figures"]["dice"]["difference"] == pytest.approx(result.difference, rel=1e-4)
+    assert set(shown["figures"]["dice"]["structures"]) == {"left blob", "right blob"}
+    assert sorted(shown["weights_sha256"]) == ["umamba_bot_seed12345_fold0", "umamba_bot_seed12345_fold1"]
+    assert len({*shown["weights_sha256"].values(), *record["networks"][0]["weights_sha256"].values()}) == 4
     draw_comparison(output / "dice.png", compared, "dice")
     assert (output / "dice.png").read_bytes().startswith(b"\x89PNG")
 

@@ -129,18 +129,19 @@ def run_demo(
 
 
 def compare(result: Result, phantom: Phantom | None) -> Demonstration:
-    """Volumes, and where the truth is known, how well it was met (structures of the same name)."""
+    """Volumes, and where the truth is known, how well it was met (structures of the same name, however spaced)."""
     volumes = result.volumes_ml()
     if phantom is None:
         return Demonstration(volumes)
     true = truth(phantom)
-    values = {label.name: label.value for label in true.segments}
+    values = {_readable(label.name): label.value for label in true.segments}
+    true_ml = {_readable(name): volume for name, volume in true.volumes_ml().items()}
+    known = [segment for segment in result.segments if _readable(segment.name) in values]
     scores = {
-        segment.name: dice(result.labels == segment.value, true.labels == values[segment.name])
-        for segment in result.segments
-        if segment.name in values
+        segment.name: dice(result.labels == segment.value, true.labels == values[_readable(segment.name)])
+        for segment in known
     }
-    return Demonstration(volumes, true.volumes_ml(), scores)
+    return Demonstration(volumes, {each.name: true_ml[_readable(each.name)] for each in known}, scores)
 
 
 def _image_line(volume: Volume) -> str:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mambaseg import paths
+from mambaseg.defaults import DEMONSTRATION, PREFERRED
 from UMambaSegmentLib.i18n import _
 from UMambaSegmentLib.models.card import ModelCard, State
 from UMambaSegmentLib.models.reading import (
@@ -25,7 +26,7 @@ _ORDER: dict[State, int] = {"installed": 0, "bundled": 1, "damaged": 2, "to down
 
 
 def list_models(home: Path | None = None, engine_models: Path = ENGINE_MODELS) -> tuple[ModelCard, ...]:
-    """List every model, those on this computer first and then by title.
+    """List every model, those on this computer first and then by title; the demonstration's after the real ones.
 
     An id is listed once: the installed package before the bundled one (so does the engine), and both before the
     catalogue, whose knowledge of another version and of a successor is added to the card.
@@ -45,7 +46,23 @@ def list_models(home: Path | None = None, engine_models: Path = ENGINE_MODELS) -
     for entry in _catalogue(engine_models / "catalogue.json"):
         here = found.get(entry.id)
         found[entry.id] = entry if here is None else _with_entry(here, entry)
-    return tuple(sorted(found.values(), key=lambda card: (_ORDER[card.state], card.name.casefold(), card.id)))
+    return tuple(sorted(found.values(), key=_place))
+
+
+def _place(card: ModelCard) -> tuple[int, bool, str, str]:
+    return _ORDER[card.state], card.id == DEMONSTRATION, card.name.casefold(), card.id
+
+
+def default_of(cards: Iterable[ModelCard]) -> ModelCard | None:
+    """The card to choose where nobody has chosen: the preferred bundled model, else the first that runs.
+
+    A person who has installed models of his own gets the first of those.
+    """
+    usable = [card for card in cards if card.runnable]
+    preferred = next((card for card in usable if card.id == PREFERRED), None)
+    if preferred is not None and not any(card.state == "installed" for card in usable):
+        return preferred
+    return next(iter(usable), None)
 
 
 def disk_use(home: Path | None = None) -> int:

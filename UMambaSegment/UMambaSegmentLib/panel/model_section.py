@@ -8,7 +8,7 @@ from UMambaSegmentLib.i18n import _
 from UMambaSegmentLib.models.card import ModelCard
 from UMambaSegmentLib.models.card_html import card_html
 from UMambaSegmentLib.models.families import Family, families
-from UMambaSegmentLib.models.listing import list_models
+from UMambaSegmentLib.models.listing import default_of, list_models
 from UMambaSegmentLib.models.search import find_models, modalities
 from UMambaSegmentLib.panel.context import PanelContext
 
@@ -50,13 +50,13 @@ class ModelSection:
         return next((card for card in self._cards if card.id == model_id), None)
 
     def follow_parameters(self) -> None:
-        """Choose what the case's parameters say; the first usable model where they say nothing."""
+        """Choose what the case's parameters say; the preferred or first usable model where they say nothing."""
         parameters = self._context.parameters
         if parameters is None:
             return
         card = self.find(parameters.model)
         if card is None and not parameters.model:
-            card = next((one for one in self._cards if one.runnable), None)
+            card = default_of(self._cards)
             if card is not None:
                 parameters.model = card.id
         self._show(card)

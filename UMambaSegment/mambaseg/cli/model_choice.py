@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mambaseg.defaults import DEMONSTRATION, PREFERRED
 from mambaseg.errors import ModelError
 from mambaseg.geometry import Geometry, turn_to
 from mambaseg.models import Model, Store, bundled_models
@@ -12,9 +13,6 @@ from mambaseg.models.spec import AS_STORED
 
 if TYPE_CHECKING:
     import torch
-
-PREFERRED = "ct-head-neck"
-DEMONSTRATION = "demo-phantom"
 
 
 def default_model(store: Store | None = None) -> str:

@@ -24,6 +24,7 @@ from mambaseg_train.predict import read_raw
 Say = Callable[[str], None]
 _VERIFIED = 5  # test cases whose labels are held against nnU-Net's own, with the weights as float16
 _SAME = 1e-3  # of a mean Dice: what a card shows
+_ROOT = Path(__file__).resolve().parents[3]
 _ABDOMEN = Path("abdomen") / "ct.nii.gz"
 
 
@@ -166,6 +167,8 @@ def _stored(before: Evaluation, after: Evaluation) -> str:
 
 def _export(model: Bundled, layout: Layout, destination: Path, checked: Sequence[str]) -> Step:
     texts = ("--id", model.id, "--title", model.title, "--text", model.text, "--family", model.family)
+    # The weights are ours; the card names the data's own licence and whom to cite
+    licence = ("--licence", "Apache-2.0", "--licence-file", str(_ROOT / "LICENSE.txt"))
     orientation = ("--orientation", model.orientation) if model.orientation else ()
     notes = tuple(word for note in model.notes for word in ("--note", note))
     checks = tuple(word for sentence in checked for word in ("--checked", sentence))
@@ -176,6 +179,7 @@ def _export(model: Bundled, layout: Layout, destination: Path, checked: Sequence
             *("export", str(layout.results), "-o", str(destination), "--half", "--replace", "--no-picture"),
             *("--figures", str(layout.evaluation / "summary.json"), "--verify", str(_VERIFIED)),
             *texts,
+            *licence,
             *orientation,
             *notes,
             *checks,

@@ -29,6 +29,7 @@ _ORDER = (
     "predict",
     "evaluate",
     "compare",
+    "table",
     "export",
     "demo",
     "bundled",

@@ -62,8 +62,8 @@ def command(
     """Train and score networks alike on DATASET, each beside the control, and print one table.
 
     The control (residual_unet) is always among them. Every training is a process of its own; the same command goes on
-    where it was interrupted, and may add networks, seeds or folds. Writes comparison.md, comparison.csv, cases.csv and
-    a plot a measure.
+    where it was interrupted, and may add networks, seeds or folds. Writes comparison.md, comparison.csv, cases.csv, a
+    plot a measure, and comparison.json, which `table` reads.
     """
     from mambaseg_train import nnunet
     from mambaseg_train.cli import say
@@ -72,6 +72,7 @@ def command(
     from mambaseg_train.compare.conduct import conduct
     from mambaseg_train.compare.design import Design, Places
     from mambaseg_train.compare.plot import draw_comparison
+    from mambaseg_train.compare.record import RECORD, make_record, write_record
     from mambaseg_train.compare.table import markdown, write_table
     from mambaseg_train.recipes import load_recipe
 
@@ -107,6 +108,7 @@ def command(
     places = Places(output.resolve(), folders.raw.resolve(), folders.preprocessed.resolve())
     compared = conduct(design, places, say=say)
     written = write_table(output, design, compared)
+    write_record(output / RECORD, make_record(design, places, compared))
     for key in design.measures:
         draw_comparison(output / f"comparison_{key}.png", compared, key, unit=compared[0].evaluation.unit)
     click.echo(markdown(design, compared))

@@ -1,0 +1,127 @@
+"""The README's table of all networks on all sets, made from the records of the comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mambaseg.io.files import replacing
+from mambaseg_train.compare.record import RECORD, read_record
+from mambaseg_train.errors import DataError
+from mambaseg_train.evaluation.measures import measure, short_title
+
+BEGIN, END = "<!-- networks: begin -->", "<!-- networks: end -->"
+_HASH = 12  # digits that stand in the text; the records have all
+
+
+def read_records(folder: Path) -> tuple[dict[str, Any], ...]:
+    """Records of the comparisons kept in the folders below ``folder``, in the order of their names.
+
+    Raises
+    ------
+    DataError
+        If there is none, or one is damaged.
+    """
+    found = tuple(read_record(path) for path in sorted(folder.glob(f"*/{RECORD}")))
+    if not found:
+        raise DataError(f"There is no comparison in '{folder}'. Copy folders of `mambaseg-train compare` into it.")
+    return found
+
+
+def block(records: Sequence[Mapping[str, Any]]) -> str:
+    """What stands between the markers."""
+    lines = [BEGIN, "", "Made by `mambaseg-train table` from the records of `mambaseg-train compare`.", ""]
+    for record in records:
+        lines += [*_one(record), ""]
+    return "\n".join([*lines, END])
+
+
+def _one(record: Mapping[str, Any]) -> list[str]:
+    keys = record["measures"]
+    head = ["network"]
+    for key in keys:
+        head += [f"{_titled(key, record)}, mean ± SD", "minus control (95 %)"]
+    head += ["parameters", "operations a patch", "seconds a step"]
+    rows = [_row(item, keys, first=not place) for place, item in enumerate(record["networks"])]
+    return [
+        f"**{record['title']}**, {record['configuration']}: {_setting(record)}",
+        "",
+        *(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)),
+    ]
+
+
+def _titled(key: str, record: Mapping[str, Any]) -> str:
+    return f"{short_title(key)} [{record['unit']}]" if measure(key).is_distance else short_title(key)
+
+
+def _setting(record: Mapping[str, Any]) -> str:
+    first = record["networks"][0]
+    settings = ", ".join(f"{name} {value}" for name, value in record["settings"].items())
+    sizes = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in record["sizes"].items())
+    patches = sorted({" x ".join(map(str, item["patch"])) for item in record["networks"]})
+    judged = f"folds {', '.join(map(str, record['folds']))}" if record["folds"] else "held-out"
+    seeds = ", ".join(map(str, record["seeds"]))
+    return (
+        f"{record['cases']} {judged} cases; {first['steps']} steps of {first['batch']} patches of "
+        f"{' or '.join(patches)}; {settings}; {sizes}; seed{'s' if len(record['seeds']) > 1 else ''} {seeds}; "
+        f"split `{record['split_sha256'][:_HASH]}`; {first['device']}; {record['date']}."
+    )
+
+
+def _row(item: Mapping[str, Any], keys: Sequence[str], *, first: bool) -> list[str]:
+    cells = [item["title"]]
+    for key in keys:
+        cells += _cells(item["figures"][key], key, control=first)
+    seconds = item["seconds_per_step"]
+    return [
+        *cells,
+        f"{item['parameters'] / 1e6:.2f} M",
+        f"{item['operations'] / 1e9:.2f} G",
+        "-" if seconds is None else f"{seconds:.3g}",
+    ]
+
+
+def _cells(found: Mapping[str, Any], key: str, *, control: bool) -> list[str]:
+    digits = 2 if measure(key).is_distance else 3
+    if found.get("mean") is None:
+        return ["-", "-"]
+    spread = "" if found.get("sd") is None else f" ± {found['sd']:.{digits}f}"
+    mean = f"{found['mean']:.{digits}f}{spread}"
+    if found.get("difference") is None:
+        return [mean, "control" if control else "-"]
+    interval = "" if found.get("low") is None else f" ({found['low']:+.{digits}f} to {found['high']:+.{digits}f})"
+    return [mean, f"{found['difference']:+.{digits}f}{interval}"]
+
+
+def with_block(text: str, made: str) -> str:
+    """Put the table between its markers.
+
+    Raises
+    ------
+    DataError
+        If the text has no markers, or in another order.
+    """
+    start, end = text.find(BEGIN), text.find(END)
+    if start < 0 or end < start:
+        raise DataError(f"The text has no markers '{BEGIN}' and '{END}'. Put them where the table shall stand.")
+    return text[:start] + made + text[end + len(END) :]
+
+
+def write_into(path: Path, made: str) -> bool:
+    """Put the table into a file; tells whether that changed it.
+
+    Raises
+    ------
+    DataError
+        If the file has no markers.
+    OutputError
+        If it cannot be written.
+    """
+    before = path.read_text(encoding="utf-8")
+    after = with_block(before, made)
+    if after == before:
+        return False
+    with replacing(path, path.suffix) as temporary:
+        temporary.write_text(after, encoding="utf-8")
+    return True
