@@ -10,6 +10,8 @@ import pytest
 from panel_person import Person, segment_names
 from tiny_models import install_colour, install_two_channels
 
+from mambaseg.defaults import PREFERRED
+
 STRUCTURES = 7
 
 
@@ -23,6 +25,7 @@ def test_an_empty_panel_says_what_is_lacking(person: Person) -> None:
     assert not button.enabled
     assert "No volume is chosen" in button.toolTip
     assert person.ui.modelList.count >= 1
+    assert person.widget.logic.getParameterNode().model == PREFERRED
     assert "Spinal cord" in person.ui.modelCard.plainText or "spinal" in person.ui.modelCard.plainText.lower()
 
 
@@ -146,7 +149,7 @@ def test_models_with_several_inputs_and_colour_ask_for_their_images(person: Pers
     assert "wants a colour image" in person.ui.segmentButton.toolTip
     person.ui.modalityFilter.setCurrentIndex(person.ui.modalityFilter.findText("CT"))
     person.ui.modelSearchBox.text = ""
-    assert person.ui.modelList.count == 1
+    assert person.ui.modelList.count == 2  # head and neck, and the demonstration on phantoms
 
 
 def test_structures_are_ticked_one_by_one(person: Person) -> None:
@@ -157,7 +160,7 @@ def test_structures_are_ticked_one_by_one(person: Person) -> None:
     assert "tick at least one" in person.ui.segmentButton.toolTip
     person.ui.structuresList.item(2).setCheckState(qt.Qt.Checked)
     assert person.ui.segmentButton.enabled
-    assert segment_names(person.segment()) == ["right_parotid"]
+    assert segment_names(person.segment()) == ["right parotid"]
     person.click("allStructuresButton")
     assert person.ui.structuresList.item(0).checkState() == qt.Qt.Checked
 

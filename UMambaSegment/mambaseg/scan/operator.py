@@ -7,15 +7,15 @@ import logging
 import torch
 from torch import Tensor
 
-from mambaseg.scan.problem import ScanProblem, make_problem
-from mambaseg.scan.registry import choose_backend, note_use
+from mambaseg.scan.problem import ScanProblem, checked_problem
+from mambaseg.scan.registry import choose_backend, note_use, takes_half
 
 _log = logging.getLogger(__name__)
 
 
 def _run(problem: ScanProblem, backend: str, *, wants_state: bool) -> tuple[Tensor, Tensor]:
     if problem.u.is_meta or 0 in problem.u.shape or problem.A.shape[1] == 0:
-        return _nothing_to_scan(problem)
+        return _nothing_to_scan(problem.computed())
     name, function = choose_backend(backend, problem.u, with_gradient=problem.needs_gradient)
     if name == "mamba_ssm" and problem.start is not None:
         _log.warning("The published kernel takes no start state, so the scan backend 'torch' runs here.")
@@ -24,7 +24,7 @@ def _run(problem: ScanProblem, backend: str, *, wants_state: bool) -> tuple[Tens
         _log.warning("The published kernel gives no gradient of the last state, so the scan backend 'torch' runs here.")
         name, function = choose_backend("torch", problem.u, with_gradient=problem.needs_gradient)
     note_use(name)
-    return function(problem)
+    return function(problem if takes_half(name) else problem.computed())
 
 
 def _nothing_to_scan(problem: ScanProblem) -> tuple[Tensor, Tensor]:
@@ -95,7 +95,7 @@ def selective_scan(
     Gu and Dao, Mamba (arXiv 2312.00752); the arguments are those of the published ``selective_scan_fn``, and one more.
     """
     with torch.autocast(u.device.type if u.device.type != "meta" else "cpu", enabled=False):
-        problem = make_problem(u, delta, A, B, C, D, z, delta_bias, delta_softplus, start_state)
+        problem = checked_problem(u, delta, A, B, C, D, z, delta_bias, delta_softplus, start_state)
         y, last = _run(problem, backend, wants_state=return_last_state)
     y = y.to(u.dtype)
     return (y, last) if return_last_state else y

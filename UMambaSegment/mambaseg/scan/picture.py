@@ -98,6 +98,11 @@ def scan_picture(
 
         note_use("numba")
         return picture_numba(u, delta, A, B, C, D, delta_bias)
+    if _walks_on_card(backend, u, A):
+        from mambaseg.scan.triton_backend import picture_triton
+
+        note_use("triton")
+        return picture_triton(u, delta, A, B, C, D, delta_bias)
     if sequence_scan is None:
 
         def sequence_scan(*tensors: Tensor, **named: Tensor) -> Tensor:
@@ -118,6 +123,13 @@ def _walks_in_place(backend: str, tensors: tuple[Tensor, ...]) -> bool:
     if 0 in u.shape or A.shape[1] == 0 or choose_backend(backend, u, with_gradient=False)[0] != "numba":
         return False
     return not _kernel_fault()
+
+
+def _walks_on_card(backend: str, u: Tensor, A: Tensor) -> bool:
+    """Whether the Triton kernels walk the picture."""
+    if u.is_meta or 0 in u.shape or A.shape[1] == 0:
+        return False
+    return choose_backend(backend, u, with_gradient=torch.is_grad_enabled())[0] == "triton"
 
 
 @lru_cache(maxsize=1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,6 +51,14 @@ class ScanProblem:
     def needs_gradient(self) -> bool:
         """True if autograd will ask for a backward pass."""
         return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in self.tensors)
+
+    def computed(self) -> ScanProblem:
+        """The same with every tensor in the computing type: float32, or float64 where ``u`` is float64."""
+        dtype = torch.float64 if self.u.dtype == torch.float64 else torch.float32
+        changed: dict[str, Any] = {
+            item.name: value.to(dtype) for item in fields(self) if isinstance(value := getattr(self, item.name), Tensor)
+        }
+        return replace(self, **changed)
 
     def part(self, span: slice) -> ScanProblem:
         """The same problem on a stretch of the sequence, without a start state: the caller knows the stretch's own."""
@@ -146,7 +155,29 @@ def make_problem(
     delta_softplus: bool,
     start: Tensor | None = None,
 ) -> ScanProblem:
-    """Check shapes and bring everything to the computing type: float32, or float64 where ``u`` is float64.
+    """Check shapes and bring everything to the computing type.
+
+    Raises
+    ------
+    ValueError
+        If a shape, type or device does not fit, in a sentence that names the argument.
+    """
+    return checked_problem(u, delta, A, B, C, D, z, delta_bias, delta_softplus, start).computed()
+
+
+def checked_problem(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+    delta_softplus: bool,
+    start: Tensor | None = None,
+) -> ScanProblem:
+    """Check shapes and give B and C their groups; every tensor keeps its type.
 
     Raises
     ------
@@ -160,20 +191,4 @@ def make_problem(
     devices = {t.device for t in (u, delta, A, B, C, D, z, delta_bias, start) if t is not None}
     if len(devices) > 1:
         raise _refuse(f"its arguments lie on different devices ({', '.join(sorted(str(d) for d in devices))})")
-    dtype = torch.float64 if u.dtype == torch.float64 else torch.float32
-
-    def as_computed(tensor: Tensor | None) -> Tensor | None:
-        return None if tensor is None else tensor.to(dtype)
-
-    return ScanProblem(
-        u.to(dtype),
-        delta.to(dtype),
-        A.to(dtype),
-        B.to(dtype),
-        C.to(dtype),
-        as_computed(D),
-        as_computed(z),
-        as_computed(delta_bias),
-        delta_softplus,
-        as_computed(start),
-    )
+    return ScanProblem(u, delta, A, B, C, D, z, delta_bias, delta_softplus, start)

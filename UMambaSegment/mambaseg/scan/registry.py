@@ -30,7 +30,8 @@ class BackendEntry:
     """A backend by name: how to get it, and on which kinds of device it may run (fastest backends come first).
 
     ``by_name_only``: kinds of device on which it runs where a person names it and the self-check allows, never unasked.
-    ``takes_start``: whether it can begin at a state other than zero.
+    ``takes_start``: whether it can begin at a state other than zero. ``takes_half``: whether it reads and writes
+    float16 and bfloat16 itself.
     """
 
     name: str
@@ -38,6 +39,7 @@ class BackendEntry:
     devices: tuple[str, ...]
     by_name_only: tuple[str, ...] = ()
     takes_start: bool = True
+    takes_half: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,9 +66,17 @@ def _load_upstream() -> Backend:
     return UpstreamBackend(load_upstream())
 
 
+def _load_triton() -> Backend:
+    importlib.import_module("triton")
+    from mambaseg.scan.triton_backend import scan_triton
+
+    return scan_triton
+
+
 _ANYWHERE = ("cpu", "cuda", "mps", "xpu")
 ENTRIES: tuple[BackendEntry, ...] = (
     BackendEntry("mamba_ssm", _load_upstream, ("cuda",), by_name_only=("cpu",), takes_start=False),
+    BackendEntry("triton", _load_triton, ("cuda",), by_name_only=("cpu",), takes_half=True),
     BackendEntry("numba", _load_numba, ("cpu",)),
     BackendEntry("torch", lambda: scan_torch, _ANYWHERE),
     BackendEntry("reference", lambda: scan_reference, _ANYWHERE),
@@ -243,6 +253,11 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 _DOUBLE = ("torch", "reference")
+
+
+def takes_half(name: str) -> bool:
+    """Whether a backend takes its arguments in the types they have."""
+    return next(entry for entry in ENTRIES if entry.name == name).takes_half
 
 
 def note_use(name: str) -> None:

@@ -1,0 +1,230 @@
+"""The Triton scan against the loop: on a card where there is one, else in Triton's interpreter on the CPU."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from mambaseg.scan import scan_picture, selective_scan
+from mambaseg.scan.registry import ENTRIES, _checked
+
+pytest.importorskip("triton", reason="Triton is not installed (it comes with PyTorch on Linux, and as triton-windows)")
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+ENTRY = next(entry for entry in ENTRIES if entry.name == "triton")
+# Of the largest value: what float32 sums of this length may differ by, and the roundings of the half types.
+ALLOWED = {torch.float32: 2e-6, torch.bfloat16: 1.0 / 128, torch.float16: 1.0 / 1024}
+
+
+def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(DEVICE, dtype)
+
+
+def made(
+    batch: int, dim: int, length: int, groups: int, state: int, dtype: torch.dtype = torch.float32
+) -> dict[str, Tensor]:
+    return {
+        "u": draw(batch, dim, length, seed=1, dtype=dtype),
+        "delta": draw(batch, dim, length, seed=2, dtype=dtype),
+        "A": -torch.exp(draw(dim, state, seed=3)),
+        "B": draw(batch, groups, state, length, seed=4, dtype=dtype),
+        "C": draw(batch, groups, state, length, seed=5, dtype=dtype),
+        "D": draw(dim, seed=6),
+        "z": draw(batch, dim, length, seed=7, dtype=dtype),
+        "delta_bias": draw(dim, seed=8),
+        "start_state": draw(batch, dim, state, seed=9),
+    }
+
+
+def scan(given: dict[str, Tensor], backend: str, *, softplus: bool = True) -> tuple[Tensor, Tensor]:
+    found = selective_scan(**given, delta_softplus=softplus, return_last_state=True, backend=backend)
+    assert isinstance(found, tuple)
+    return found
+
+
+def off(found: Tensor, wanted: Tensor) -> float:
+    return float((found.double() - wanted.double()).abs().max() / wanted.double().abs().max())
+
+
+# Chunks are 16 tokens and blocks 4 channels in the interpreter: edges before, at and after; primes; one token.
+SHAPES = [(1, 1, 1, 1, 1), (2, 6, 15, 2, 3), (1, 4, 16, 1, 16), (1, 5, 17, 1, 5), (1, 8, 67, 4, 2), (1, 2, 33, 1, 64)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_it_is_the_loop(shape: tuple[int, int, int, int, int]):
+    given = made(*shape)
+    y, last = scan(given, "triton")
+    exact = {name: tensor.double() for name, tensor in given.items()}
+    wanted, wanted_last = scan(exact, "reference")
+    assert off(y, wanted) < ALLOWED[torch.float32]
+    assert off(last, wanted_last) < ALLOWED[torch.float32]
+    again, _ = scan(given, "triton")
+    assert torch.equal(y, again)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_types_go_in_and_out_and_the_state_is_float32(dtype: torch.dtype):
+    given = made(1, 4, 21, 1, 4, dtype)
+    y, last = scan(given, "triton")
+    wanted, wanted_last = scan({name: tensor.float() for name, tensor in given.items()}, "reference")
+    assert (y.dtype, last.dtype) == (dtype, torch.float32)
+    assert off(y, wanted) < ALLOWED[dtype]
+    assert off(last, wanted_last) < ALLOWED[torch.float32]
+
+
+@pytest.mark.parametrize("without", ["D", "z", "delta_bias", "start_state"])
+def test_what_may_be_left_out(without: str):
+    given = {name: tensor for name, tensor in made(1, 3, 19, 1, 3).items() if name != without}
+    for softplus in (True, False):
+        given["delta"] = given["delta"] if softplus else given["delta"].abs() * 0.3
+        y, _ = scan(given, "triton", softplus=softplus)
+        wanted, _ = scan(given, "reference", softplus=softplus)
+        assert off(y, wanted) < ALLOWED[torch.float32]
+
+
+def test_softplus_keeps_its_digits_over_the_whole_range():
+    values = torch.tensor([-80.0, -30.0, -16.0, -9.0, -7.0, -6.9, -1.0, 0.0, 5.0, 19.9, 20.0, 20.1, 60.0]).to(DEVICE)
+    ones = torch.ones(1, 1, 13, device=DEVICE)
+    given = {"u": ones, "delta": values.view(1, 1, -1), "A": torch.zeros(1, 1, device=DEVICE)}
+    row = torch.ones(1, 1, 1, 13, device=DEVICE)
+    y, _ = scan({**given, "B": row, "C": row}, "triton")  # sums of the steps
+    steps = y[0, 0].double().diff(prepend=torch.zeros(1, dtype=torch.float64, device=DEVICE))
+    wanted = torch.nn.functional.softplus(values.double())
+    assert bool((steps[:3] > 0).all())
+    assert float(((y[0, 0].double() - wanted.cumsum(0)) / wanted.cumsum(0)).abs().max()) < 1e-6
+
+
+def test_any_strides_are_read_as_they_lie():
+    given = made(2, 6, 18, 2, 3)
+    wanted, _ = scan(given, "triton")
+    for name in ("u", "delta", "z"):
+        given[name] = given[name].transpose(1, 2).contiguous().transpose(1, 2)  # channels side by side
+    for name in ("B", "C"):
+        given[name] = given[name].permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)
+    assert not given["u"].is_contiguous()
+    assert torch.equal(scan(given, "triton")[0], wanted)
+
+
+def gradients(function: Callable[..., tuple[Tensor, Tensor]], tensors: list[Tensor]) -> list[Tensor]:
+    leaves = [tensor.detach().clone().requires_grad_() for tensor in tensors]
+    y, last = function(*leaves)
+    weight, last_weight = (draw(*each.shape, seed=20 + n) for n, each in enumerate((y, last)))
+    loss = (y * weight.to(y.dtype)).sum() + (last * last_weight.to(last.dtype)).sum()
+    return list(torch.autograd.grad(loss, leaves))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1, 1), (1, 3, 9, 1, 3), (2, 4, 16, 2, 2), (1, 2, 8, 1, 4)])
+def test_gradients_are_the_loops(shape: tuple[int, int, int, int, int]):
+    from mambaseg.scan.triton_backend import triton_scan
+
+    given = list(made(*shape).values())
+    found = gradients(lambda *each: triton_scan(*each, True, ()), given)
+
+    def loop(*each: Tensor) -> tuple[Tensor, Tensor]:
+        result = selective_scan(*each[:8], True, True, "reference", each[8])
+        assert isinstance(result, tuple)
+        return result
+
+    wanted = gradients(loop, [tensor.double() for tensor in given])
+    for name, one, other in zip(made(*shape), found, wanted, strict=True):
+        assert one.shape == other.shape
+        assert off(one, other) < 5e-6, name
+
+
+def test_gradients_of_what_is_not_asked_for_are_not_given():
+    from mambaseg.scan.triton_backend import triton_scan
+
+    u, delta, A, B, C, *_ = made(1, 2, 5, 1, 2).values()
+    delta.requires_grad_()
+    y, last = triton_scan(u, delta, A, B, C, None, None, None, None, True, ())
+    (only_y,) = torch.autograd.grad(y.sum(), delta, retain_graph=True)
+    (only_last,) = torch.autograd.grad(last.sum(), delta)
+    assert bool(torch.isfinite(only_y).all())
+    assert off(only_last, only_y) > 0.01
+
+
+def picture(rows: int, columns: int, inner: int = 3, state: int = 2) -> list[Tensor]:
+    pixels = rows * columns
+    return [
+        draw(2, inner, rows, columns, seed=11),
+        draw(2, 4, inner, pixels, seed=12),
+        -torch.exp(draw(4 * inner, state, seed=13)),
+        draw(2, 4, state, pixels, seed=14),
+        draw(2, 4, state, pixels, seed=15),
+        draw(4 * inner, seed=16),
+        draw(4 * inner, seed=17),
+    ]
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, 7), (5, 4)])
+def test_a_picture_is_walked_in_four_directions_in_place(rows: int, columns: int):
+    given = picture(rows, columns)
+    with torch.no_grad():
+        found = scan_picture(*given, backend="triton")
+        wanted = scan_picture(*(tensor.double() for tensor in given), backend="torch")
+    assert off(found, wanted) < ALLOWED[torch.float32]
+
+
+def test_gradients_of_a_picture():
+    from mambaseg.scan.triton_backend import picture_triton
+
+    def alone(function: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, Tensor]]:
+        return lambda *each: (function(*each), torch.zeros(1, device=DEVICE, requires_grad=True))
+
+    given = picture(2, 3, inner=2)
+    found = gradients(alone(picture_triton), given)
+    wanted = gradients(alone(lambda *each: scan_picture(*each, backend="torch")), [tensor.double() for tensor in given])
+    assert all(off(one, other) < 5e-6 for one, other in zip(found, wanted, strict=True))
+
+
+def test_torch_knows_the_operator():
+    from mambaseg.scan.triton_backend import triton_scan
+
+    given = [tensor.requires_grad_() for tensor in made(1, 2, 3, 1, 2).values()]
+    torch.library.opcheck(
+        triton_scan,
+        (*given, True, ()),
+        test_utils=("test_schema", "test_autograd_registration", "test_faketensor"),
+    )
+    whole = torch.compile(lambda *each: triton_scan(*each, True, ())[0] * 2, backend="aot_eager", fullgraph=True)
+    with torch.no_grad():
+        assert torch.equal(whole(*given), triton_scan(*given, True, ())[0] * 2)
+
+
+def test_autocast_changes_types_outside_only():
+    given = made(1, 2, 7, 1, 2, torch.bfloat16)
+    with torch.autocast(DEVICE, dtype=torch.bfloat16):
+        y, last = scan(given, "triton")
+    assert (y.dtype, last.dtype) == (torch.bfloat16, torch.float32)
+    assert torch.equal(y, scan(given, "triton")[0])
+
+
+def test_the_self_check_holds_it_against_the_loop():
+    check = _checked(ENTRY, DEVICE)
+    assert check.usable, check.reason
+    assert check.error is not None
+    assert check.error < 1e-5
+
+
+def test_what_it_cannot_do_is_said():
+    given = {name: tensor.double() for name, tensor in made(1, 1, 2, 1, 1).items()}
+    with pytest.raises(ValueError, match="computes in float32"):
+        scan(given, "triton")
+
+
+@pytest.mark.skipif(DEVICE == "cuda", reason="there is a card, on which it runs")
+def test_without_card_and_interpreter_it_is_refused_in_a_sentence():
+    code = (
+        "import torch; from mambaseg.scan import selective_scan; x = torch.ones(1, 1, 2); r = torch.ones(1, 1, 1, 2)\n"
+        "selective_scan(x, x, -torch.ones(1, 1), r, r, backend='triton')"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert ran.returncode != 0
+    assert "cannot be used on cpu" in ran.stderr
+    assert "only in Triton's interpreter" in ran.stderr

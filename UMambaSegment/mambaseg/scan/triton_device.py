@@ -1,0 +1,64 @@
+"""What the Triton kernels of the scan share: the time step, and where a token lies in memory.
+
+A kernel works on a block of channels of one group and one chunk of the sequence. Where pictures are walked in four
+directions, the direction is the group: directions 1 and 3 go down the columns, 2 and 3 from the end, and the tokens of
+``delta``, ``B`` and ``C`` come in the order in which they were made (see `picture`), so nothing is flipped or copied.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+LOG2E = 1.4426950408889634
+_LOG2E = tl.constexpr(LOG2E)
+_LINEAR_FROM = tl.constexpr(20.0)  # softplus is its argument from there on, as torch has it
+
+
+@triton.jit
+def time_step(x, SOFTPLUS: tl.constexpr):
+    """The step of a raw value; softplus as torch computes it."""
+    if SOFTPLUS:
+        e = tl.exp(tl.minimum(x, _LINEAR_FROM))
+        w = 1.0 + e  # log(1 + e) with all digits: the rounding of w is undone (Kahan)
+        soft = tl.where(w == 1.0, e, tl.log(w) * (e / tl.where(w == 1.0, 1.0, w - 1.0)))
+        return tl.where(x > _LINEAR_FROM, x, soft)
+    return x
+
+
+@triton.jit
+def time_step_slope(x, SOFTPLUS: tl.constexpr):
+    """Derivative of `time_step`."""
+    if SOFTPLUS:
+        return tl.where(x > _LINEAR_FROM, 1.0, tl.sigmoid(x))
+    return tl.full(x.shape, 1.0, tl.float32)
+
+
+@triton.jit
+def decay(step, A):
+    """``exp(step A)``, with ``A`` times log2(e) already: the hardware's exponential is base 2."""
+    return tl.exp2(step * A)
+
+
+@triton.jit
+def made_place(t, group, length, PICTURE: tl.constexpr):
+    """Place of token ``t`` of the walk among the tokens as they were made: reversed for directions 2 and 3."""
+    if PICTURE:
+        return tl.where(group >= 2, length - 1 - t, t)
+    return t
+
+
+@triton.jit
+def pixel(t, group, length, rows, columns, PICTURE: tl.constexpr):
+    """Place of token ``t`` of the walk in the picture's memory."""
+    if PICTURE:
+        forwards = tl.where(group >= 2, length - 1 - t, t)
+        down = (forwards % rows) * columns + forwards // rows
+        return tl.where(group % 2 == 1, down, forwards)
+    return t
+
+
+@triton.jit
+def then(decay_before, own_before, decay_after, own_after):
+    """Two stretches of the recurrence as one."""
+    return decay_before * decay_after, own_before * decay_after + own_after

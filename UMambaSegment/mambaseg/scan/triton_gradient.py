@@ -1,0 +1,104 @@
+"""Calling the backward kernels of the Triton scan, and adding up what they leave in parts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from triton import next_power_of_2
+
+from mambaseg.scan import triton_backward as kernels
+from mambaseg.scan.triton_launch import INTERPRETED, Cut, Inputs, compose, own_ends
+
+_CUT, _INTERPRETED_CUT = Cut(32, 4, 4), Cut(8, 4, 1)
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Gradients by argument, in float32; None where there is no such argument. A picture has a ``u`` a direction."""
+
+    u: Tensor
+    delta: Tensor
+    A: Tensor
+    B: Tensor
+    C: Tensor
+    D: Tensor | None
+    z: Tensor | None
+    bias: Tensor | None
+    start: Tensor
+
+
+def _leaving(given: Inputs, dy: Tensor, cut: Cut) -> tuple[Tensor, Tensor]:
+    batch, dim, length, groups, state = given.sizes
+    chunks, channels = -(-length // cut.tokens), dim // groups
+    own = torch.empty(batch, dim, chunks, state, device=dy.device)
+    total = torch.empty(batch, dim, chunks, device=dy.device)
+    z_strides = (0, 0, 0) if given.z is None else given.z.stride()
+    kernels.own_leaving[(groups * -(-channels // cut.dim), chunks, batch)](
+        *(given.delta, given.A, given.C, given.z, given.bias, dy, own, total),
+        *(dim, length, chunks, channels, state, *given.walk),
+        *(*given.delta.stride(), *given.C.stride(), *z_strides, *dy.stride()),
+        **given.switches(),
+        GATE=given.z is not None,
+        TOKENS=cut.tokens,
+        DIM=cut.dim,
+        STATE=next_power_of_2(state),
+        num_warps=cut.warps,
+    )
+    return own, total
+
+
+def backward(given: Inputs, dy: Tensor, d_last: Tensor | None) -> Gradients:
+    """Gradients of a scan; nothing is needed of the forward pass but its arguments.
+
+    Parameters
+    ----------
+    given
+        The scan.
+    dy
+        ``(batch, dim, length)``, gradient of the outputs.
+    d_last
+        ``(batch, dim, state)``, gradient of the last state, or None.
+    """
+    batch, dim, length, groups, state = given.sizes
+    cut = _INTERPRETED_CUT if INTERPRETED else _CUT
+    starts, _ = compose(*own_ends(given, cut), given.A, given.start)
+    own, total = _leaving(given, dy, cut)
+    edge = None if d_last is None else d_last.float().contiguous()
+    reaching, d_start = compose(own, total, given.A, edge, reverse=True)
+    chunks, channels = starts.shape[2], dim // groups
+    blocks = -(-channels // cut.dim)
+
+    def empty(*shape: int) -> Tensor:
+        return torch.empty(*shape, device=dy.device)
+
+    du, ddelta = empty(batch, dim, length), empty(batch, dim, length)
+    dA, dD = empty(batch, chunks, dim, state), empty(batch, chunks, dim)
+    dB, dC = empty(blocks, batch, groups, state, length), empty(blocks, batch, groups, state, length)
+    dz = None if given.z is None else empty(batch, dim, length)
+    z_strides = (0, 0, 0) if given.z is None else given.z.stride()
+    kernels.gradients[(groups * blocks, chunks, batch)](
+        *(given.u, given.delta, given.A, given.B, given.C, given.D, given.z, given.bias, dy, starts, reaching),
+        *(du, ddelta, dA, dB, dC, dD, dz),
+        *(dim, length, chunks, channels, state, *given.walk),
+        *(*given.u.stride(), *given.delta.stride(), *given.B.stride(), *given.C.stride(), *z_strides, *dy.stride()),
+        **given.switches(),
+        SKIP=given.D is not None,
+        GATE=given.z is not None,
+        TOKENS=cut.tokens,
+        DIM=cut.dim,
+        STATE=next_power_of_2(state),
+        num_warps=cut.warps,
+    )
+    return Gradients(
+        u=du,
+        delta=ddelta,
+        A=dA.sum((0, 1)),
+        B=dB.sum(0),
+        C=dC.sum(0),
+        D=None if given.D is None else dD.sum((0, 1)),
+        z=dz,
+        bias=None if given.bias is None else ddelta.sum((0, 2)),
+        start=d_start,
+    )

@@ -1,0 +1,146 @@
+"""Calling the forward kernels of the Triton scan: sizes of chunks and blocks, strides, and where results go."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from triton import next_power_of_2
+
+from mambaseg.scan import triton_forward as kernels
+
+_COMPOSED = 128  # chunks that are put together at once
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How a problem is cut: ``tokens`` in a chunk, ``dim`` channels in a block, ``warps`` a program."""
+
+    tokens: int
+    dim: int
+    warps: int
+
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") not in ("0", "")
+"""Whether kernels run in Triton's interpreter, on the CPU: Triton reads this once, when a kernel is defined."""
+
+FORWARD_CUTS = (Cut(64, 16, 1), Cut(128, 16, 1), Cut(128, 32, 2), Cut(256, 16, 1), Cut(256, 32, 2), Cut(512, 32, 2))
+_INTERPRETED_CUT = Cut(16, 4, 1)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A scan as the kernels take it; any strides, any of float16, bfloat16 and float32.
+
+    Attributes
+    ----------
+    u, z
+        ``(batch, dim, length)``; for pictures ``u`` is ``(batch, inner, rows * columns)`` and serves all directions.
+    delta, B, C
+        ``(batch, dim, length)``, ``(batch, groups, state, length)``.
+    A, D, bias, start
+        Float32 and contiguous: ``(dim, state)``, ``(dim,)``, ``(dim,)``, ``(batch, dim, state)``.
+    softplus
+        Whether the step passes through softplus.
+    picture
+        ``(rows, columns)`` where the groups are the four directions of a picture.
+    """
+
+    u: Tensor
+    delta: Tensor
+    A: Tensor
+    B: Tensor
+    C: Tensor
+    D: Tensor | None
+    z: Tensor | None
+    bias: Tensor | None
+    start: Tensor | None
+    softplus: bool
+    picture: tuple[int, int] | None = None
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int, int]:
+        """Batch, dim, length, groups, state."""
+        batch, dim, length = self.delta.shape
+        return batch, dim, length, self.B.shape[1], self.A.shape[1]
+
+    @property
+    def walk(self) -> tuple[int, int]:
+        """Rows and columns, as the kernels take them."""
+        return self.picture or (1, 1)
+
+    def switches(self) -> dict[str, bool]:
+        """What the kernels are compiled for."""
+        return {"BIAS": self.bias is not None, "SOFTPLUS": self.softplus, "PICTURE": self.picture is not None}
+
+
+def choose_cut(length: int) -> Cut:
+    """The cut for a length: one fixed choice in the interpreter, else so that chunks are many and not too short."""
+    if INTERPRETED:
+        return _INTERPRETED_CUT
+    return FORWARD_CUTS[0] if length < 1 << 14 else FORWARD_CUTS[1] if length < 1 << 18 else FORWARD_CUTS[3]
+
+
+def own_ends(given: Inputs, cut: Cut) -> tuple[Tensor, Tensor]:
+    """Own end states ``(batch, dim, chunks, state)`` and sums of steps ``(batch, dim, chunks)`` of all chunks."""
+    batch, dim, length, groups, state = given.sizes
+    chunks = -(-length // cut.tokens)
+    own = torch.empty(batch, dim, chunks, state, device=given.u.device)
+    total = torch.empty(batch, dim, chunks, device=given.u.device)
+    channels = dim // groups
+    kernels.own_ends[(groups * -(-channels // cut.dim), chunks, batch)](
+        *(given.u, given.delta, given.A, given.B, given.bias, own, total),
+        *(dim, length, chunks, channels, state, *given.walk),
+        *(*given.u.stride(), *given.delta.stride(), *given.B.stride()),
+        **given.switches(),
+        TOKENS=cut.tokens,
+        DIM=cut.dim,
+        STATE=next_power_of_2(state),
+        num_warps=cut.warps,
+    )
+    return own, total
+
+
+def compose(
+    own: Tensor, total: Tensor, A: Tensor, start: Tensor | None, *, reverse: bool = False
+) -> tuple[Tensor, Tensor]:
+    """The state before each chunk ``(batch, dim, chunks, state)`` and after the last; reversed: gradients likewise."""
+    batch, dim, chunks, state = own.shape
+    starts, last = torch.empty_like(own), own.new_empty(batch, dim, state)
+    kernels.compose[(batch * dim,)](
+        *(own, total, A, start, starts, last),
+        *(dim, chunks, state),
+        START=start is not None,
+        REVERSE=reverse,
+        BLOCK=min(_COMPOSED, next_power_of_2(chunks)),
+        STATE=next_power_of_2(state),
+    )
+    return starts, last
+
+
+def forward(given: Inputs) -> tuple[Tensor, Tensor]:
+    """Outputs ``(batch, dim, length)`` in the type of ``u`` and the last state in float32.
+
+    For a picture the outputs of each direction lie where its tokens lie in the picture.
+    """
+    batch, dim, length, groups, state = given.sizes
+    cut = choose_cut(length)
+    starts, last = compose(*own_ends(given, cut), given.A, given.start)
+    y = torch.empty(batch, dim, length, dtype=given.u.dtype, device=given.u.device)
+    chunks, channels = starts.shape[2], dim // groups
+    z_strides = (0, 0, 0) if given.z is None else given.z.stride()
+    kernels.outputs[(groups * -(-channels // cut.dim), chunks, batch)](
+        *(given.u, given.delta, given.A, given.B, given.C, given.D, given.z, given.bias, starts, y),
+        *(dim, length, chunks, channels, state, *given.walk),
+        *(*given.u.stride(), *given.delta.stride(), *given.B.stride(), *given.C.stride(), *z_strides, *y.stride()),
+        **given.switches(),
+        SKIP=given.D is not None,
+        GATE=given.z is not None,
+        TOKENS=cut.tokens,
+        DIM=cut.dim,
+        STATE=next_power_of_2(state),
+        num_warps=cut.warps,
+    )
+    return y, last
