@@ -243,10 +243,44 @@ def batch_rows(figures: list[Entry]) -> list[Row]:
     ]  # fmt: skip
 
 
+_CARD_AIMS = {"mamba_ssm": (5.0, 2.0), "card": (0.6, 0.6)}  # forward, and there and back, for long sequences
+_LONG, _FEW = 1_000_000, 128
+
+
+def card_rows(figures: list[Entry]) -> list[Row]:
+    """The scan and whole patches on a card; in the README what is long, and every patch."""
+    rows = []
+    for entry in figures:
+        if entry["curve"] == "able":
+            continue
+        peer = {"mamba_ssm": "the published kernel", "card": "what the card can"}.get(
+            entry["peer"], f"`{entry['peer']}`"
+        )
+        if entry["curve"] == "patch":
+            met = aimed("2 x", met=entry["ratio"] >= 2) if entry["peer"] == "mamba_ssm" else ""
+            what = f"a patch of `{entry['network']}` {entry['size']} on the card, half precision"
+            rows.append(
+                Row(what, faster(entry["ratio"]), seconds(entry["seconds"]),
+                    f"with {peer}: {seconds(entry['peer_seconds'])}", met)
+            )  # fmt: skip
+            continue
+        long = entry["length"] >= _LONG and entry["channels"] <= _FEW
+        aim = _CARD_AIMS.get(entry["peer"], (0.0, 0.0))[entry["backward"]] if long else 0.0
+        share = f"**{100 * entry['ratio']:.0f} %** of" if entry["peer"] == "card" else faster(entry["ratio"])
+        way = ", forward and backward" if entry["backward"] else ""
+        rows.append(
+            Row(f"scan on the card, {entry['length']:,} tokens x {entry['channels']} channels{way}, `triton`", share,
+                f"{entry['ns']:.4f} ns a token and channel", f"{peer}: {entry['peer_ns']:.4f} ns",
+                aimed(f"{aim:g} x", met=entry["ratio"] >= aim) if aim else "", main=long and entry["curve"] == "length")
+        )  # fmt: skip
+    return rows
+
+
 ROWS: dict[str, Callable[[list[Entry]], list[Row]]] = {
     "whole": whole_rows,
     "ct": ct_rows,
     "scan": scan_rows,
+    "card": card_rows,
     "batch": batch_rows,
     "start": start_rows,
     "forecast": forecast_rows,

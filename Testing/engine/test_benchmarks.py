@@ -52,7 +52,7 @@ def table(places: dict[str, Path], *arguments: str) -> subprocess.CompletedProce
 
 
 def test_there_is_a_command_for_each_figure():
-    assert set(NAMES) == {"batch", "ct", "forecast", "scan", "start", "table", "whole"}
+    assert set(NAMES) == {"batch", "card", "ct", "forecast", "scan", "start", "table", "whole"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -168,6 +168,14 @@ def test_scan_runs(tmp_path: Path):
     assert {entry["curve"] for entry in figures} == {"exp", "length", "channels"}
     assert {entry.get("backward") for entry in figures} == {None, False, True}
     assert all(entry["ns"] > 0 for entry in figures)
+
+
+@pytest.mark.slow
+def test_the_cards_benchmark_runs_in_the_interpreter(tmp_path: Path):
+    pytest.importorskip("triton", reason="Triton is not installed (it comes with PyTorch on Linux)")
+    figures = written(tmp_path, "card", "--device", "cpu")["figures"]
+    assert {entry["curve"] for entry in figures} == {"able", "length", "channels"}
+    assert {entry.get("peer") for entry in figures} == {None, "torch", "card"}
 
 
 @pytest.mark.slow

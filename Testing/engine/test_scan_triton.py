@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from mambaseg.scan import scan_picture, selective_scan
 from mambaseg.scan.registry import ENTRIES, _checked
+from mambaseg.scan.triton_tuning import Tuner
 
 pytest.importorskip("triton", reason="Triton is not installed (it comes with PyTorch on Linux, and as triton-windows)")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -228,3 +230,39 @@ def test_without_card_and_interpreter_it_is_refused_in_a_sentence():
     assert ran.returncode != 0
     assert "cannot be used on cpu" in ran.stderr
     assert "only in Triton's interpreter" in ran.stderr
+
+
+class Stopwatch:
+    """Times that are known beforehand, and how often each was asked for."""
+
+    def __init__(self, *seconds: float) -> None:
+        self.seconds, self.asked = seconds, 0
+
+    def __call__(self, place: int) -> float:
+        self.asked += 1
+        return self.seconds[place]
+
+
+def test_a_choice_is_made_once_and_kept_between_runs(tmp_path: Path):
+    file = tmp_path / "new" / "choices.json"
+    watch = Stopwatch(3.0, 1.0, float("inf"))
+    names = ("a", "b", "c")
+    assert Tuner(file).choose("card", names, watch) == 1
+    assert watch.asked == 3
+    assert Tuner(file).choose("card", names, watch) == 1
+    assert watch.asked == 3, "measured again"
+    assert Tuner(file).choose("another card", names, Stopwatch(1.0, 2.0, 3.0)) == 0
+    assert Tuner(file).choose("card", ("a", "c"), Stopwatch(2.0, 1.0)) == 1, "a kept choice that is no longer there"
+    broken = Stopwatch(float("inf"), float("inf"))
+    assert Tuner(file).choose("tiny", ("a", "b"), broken) == 0
+    assert "tiny" not in file.read_text()
+
+
+def test_choices_that_cannot_be_read_or_kept_cost_time_only(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    damaged = tmp_path / "choices.json"
+    damaged.write_text("{")
+    assert Tuner(damaged).choose("card", ("a", "b"), Stopwatch(2.0, 1.0)) == 1
+    assert "made anew" in caplog.text
+    (tmp_path / "file").write_text("")
+    assert Tuner(tmp_path / "file" / "choices.json").choose("card", ("a", "b"), Stopwatch(2.0, 1.0)) == 1
+    assert "cannot be kept" in caplog.text

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from triton import next_power_of_2
+from triton.runtime.errors import OutOfResources
 
+from mambaseg.paths import user_cache_folder
 from mambaseg.scan import triton_forward as kernels
+from mambaseg.scan.triton_tuning import Tuner
 
 _COMPOSED = 128  # chunks that are put together at once
 
@@ -26,8 +30,11 @@ class Cut:
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") not in ("0", "")
 """Whether kernels run in Triton's interpreter, on the CPU: Triton reads this once, when a kernel is defined."""
 
-FORWARD_CUTS = (Cut(64, 16, 1), Cut(128, 16, 1), Cut(128, 32, 2), Cut(256, 16, 1), Cut(256, 32, 2), Cut(512, 32, 2))
+FORWARD_CUTS = (Cut(128, 16, 1), Cut(64, 16, 1), Cut(128, 32, 2), Cut(256, 16, 1), Cut(256, 32, 2), Cut(512, 32, 2))
+"""What is tried on a card; the first is taken where nothing can be tried."""
 _INTERPRETED_CUT = Cut(16, 4, 1)
+_TIMED = 3  # runs, of which the fastest counts
+_TUNER = Tuner(user_cache_folder() / "gpu-scan.json")
 
 
 @dataclass(frozen=True)
@@ -76,11 +83,32 @@ class Inputs:
         return {"BIAS": self.bias is not None, "SOFTPLUS": self.softplus, "PICTURE": self.picture is not None}
 
 
-def choose_cut(length: int) -> Cut:
-    """The cut for a length: one fixed choice in the interpreter, else so that chunks are many and not too short."""
+def choose_cut(given: Inputs) -> Cut:
+    """The cut for a problem: one fixed choice in the interpreter, else the fastest of some on this card, kept."""
     if INTERPRETED:
         return _INTERPRETED_CUT
-    return FORWARD_CUTS[0] if length < 1 << 14 else FORWARD_CUTS[1] if length < 1 << 18 else FORWARD_CUTS[3]
+    if torch.cuda.is_current_stream_capturing():  # nothing can be timed in a graph that is being recorded
+        return FORWARD_CUTS[0]
+    _, dim, length, groups, state = given.sizes
+    card = torch.cuda.get_device_name(given.u.device)
+    key = f"{card}; {given.u.dtype}; {dim} channels in {groups} groups, state {state}, 2^{length.bit_length()} tokens"
+    names = [f"{cut.tokens} tokens x {cut.dim} channels, {cut.warps} warps" for cut in FORWARD_CUTS]
+    return FORWARD_CUTS[_TUNER.choose(key, names, lambda place: _seconds(given, FORWARD_CUTS[place]))]
+
+
+def _seconds(given: Inputs, cut: Cut) -> float:
+    """What a cut takes on the card; infinity where it needs more than the card has."""
+    events: list[Any] = [torch.cuda.Event(enable_timing=True) for _ in range(2 * _TIMED)]  # type: ignore[no-untyped-call]
+    try:
+        _forward(given, cut)  # compiles
+        for place in range(_TIMED):
+            events[2 * place].record()
+            _forward(given, cut)
+            events[2 * place + 1].record()
+    except OutOfResources:
+        return float("inf")
+    torch.cuda.synchronize()
+    return min(float(events[n].elapsed_time(events[n + 1])) for n in range(0, 2 * _TIMED, 2)) / 1000
 
 
 def own_ends(given: Inputs, cut: Cut) -> tuple[Tensor, Tensor]:
@@ -125,8 +153,11 @@ def forward(given: Inputs) -> tuple[Tensor, Tensor]:
 
     For a picture the outputs of each direction lie where its tokens lie in the picture.
     """
+    return _forward(given, choose_cut(given))
+
+
+def _forward(given: Inputs, cut: Cut) -> tuple[Tensor, Tensor]:
     batch, dim, length, groups, state = given.sizes
-    cut = choose_cut(length)
     starts, last = compose(*own_ends(given, cut), given.A, given.start)
     y = torch.empty(batch, dim, length, dtype=given.u.dtype, device=given.u.device)
     chunks, channels = starts.shape[2], dim // groups

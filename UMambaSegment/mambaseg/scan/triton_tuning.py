@@ -1,0 +1,78 @@
+"""Choosing how the GPU scan is cut: a few cuts are timed on the card once, and the choice is kept between runs."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mambaseg.errors import OutputError
+from mambaseg.io.files import replacing
+
+Measure = Callable[[int], float]
+_log = logging.getLogger(__name__)
+_VERSION = 1
+
+
+class Tuner:
+    """Remembers which of some candidates was fastest.
+
+    Parameters
+    ----------
+    file
+        Where choices are kept; one that cannot be read or written costs the time of measuring, nothing else.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+        self._known: dict[str, str] | None = None
+
+    def choose(self, key: str, candidates: Sequence[str], measure: Measure) -> int:
+        """Place of the fastest candidate.
+
+        Parameters
+        ----------
+        key
+            What the choice depends on: the card, sizes, types.
+        candidates
+            Their names; a kept choice that is none of them is forgotten.
+        measure
+            Gives the seconds that a candidate takes; infinity where it cannot run.
+        """
+        with self._lock:
+            known = self._read()
+            if known.get(key) in candidates:
+                return list(candidates).index(known[key])
+            taken = [measure(place) for place in range(len(candidates))]
+            best = min(range(len(candidates)), key=taken.__getitem__)
+            if taken[best] < float("inf"):
+                known[key] = candidates[best]
+                self._write(known)
+            return best
+
+    def _read(self) -> dict[str, str]:
+        if self._known is None:
+            self._known = {}
+            try:
+                value = json.loads(self._file.read_text(encoding="utf-8"))
+            except FileNotFoundError:
+                return self._known
+            except (OSError, ValueError) as error:
+                _log.warning("Choices of the GPU scan in '%s' cannot be read and are made anew: %s.", self._file, error)
+                return self._known
+            choices = value.get("choices") if isinstance(value, dict) and value.get("version") == _VERSION else None
+            if isinstance(choices, dict):
+                self._known = {str(key): str(choice) for key, choice in choices.items()}
+        return self._known
+
+    def _write(self, known: dict[str, str]) -> None:
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(self._file, ".json") as temporary:
+                text = json.dumps({"version": _VERSION, "choices": known}, indent=1, sort_keys=True)
+                temporary.write_text(text + "\n", encoding="utf-8")
+        except (OSError, OutputError) as error:
+            _log.warning("Choices of the GPU scan cannot be kept in '%s' (%s).", self._file, error)
