@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -266,3 +267,26 @@ def test_choices_that_cannot_be_read_or_kept_cost_time_only(tmp_path: Path, capl
     (tmp_path / "file").write_text("")
     assert Tuner(tmp_path / "file" / "choices.json").choose("card", ("a", "b"), Stopwatch(2.0, 1.0)) == 1
     assert "cannot be kept" in caplog.text
+
+
+@pytest.mark.parametrize("target", ["cuda 80", "cuda 90", "hip gfx942"])
+def test_every_kernel_compiles_for_cards_that_need_not_be_there(target: str, tmp_path: Path):
+    """Without spilling registers on NVIDIA's: a spilled state would cost more than the scan."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    script = Path(__file__).with_name("scan_triton_compile.py")
+    ran = subprocess.run(
+        [sys.executable, str(script), *target.split()],
+        capture_output=True,
+        text=True,
+        env={**environment, "TRITON_CACHE_DIR": str(tmp_path)},
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr[-2000:]
+    kernels = json.loads(ran.stdout)
+    assert {kernel["kernel"] for kernel in kernels} == {"own_ends", "compose", "outputs", "own_leaving", "gradients"}
+    for kernel in kernels:
+        assert kernel["bytes"] > 0
+        assert kernel["shared"] <= 48 * 1024
+        if target.startswith("cuda"):
+            assert kernel["REG"] <= 255
+            assert kernel["STACK"] + kernel["LOCAL"] == 0, kernel
