@@ -47,7 +47,12 @@ def variants() -> list[tuple[Any, dict[str, Any], str, int]]:
             for kernel in (triton_backward.own_leaving, triton_backward.gradients)
         ]
         found.append((triton_forward.compose, {**switches, "BLOCK": 64, "STATE": 16}, kind, 4))
-        found.append((triton_forward.outputs, {**switches, "TOKENS": 64, "DIM": 16, "STATE": 64}, kind, 1))
+        large = FORWARD_CUTS[0].for_state(64)
+        sizes_64 = {"TOKENS": large.tokens, "DIM": large.dim, "STATE": 64}
+        found.append((triton_forward.outputs, {**switches, **sizes_64}, kind, large.warps))
+        back = _CUT.for_state(64)
+        sizes_64 = {"TOKENS": back.tokens, "DIM": back.dim, "STATE": 64}
+        found.append((triton_backward.gradients, {**switches, **sizes_64}, kind, back.warps))
     return found
 
 

@@ -62,7 +62,7 @@ def backward(given: Inputs, dy: Tensor, d_last: Tensor | None) -> Gradients:
         ``(batch, dim, state)``, gradient of the last state, or None.
     """
     batch, dim, length, groups, state = given.sizes
-    cut = _INTERPRETED_CUT if INTERPRETED else _CUT
+    cut = (_INTERPRETED_CUT if INTERPRETED else _CUT).for_state(state)
     starts, _ = compose(*own_ends(given, cut), given.A, given.start)
     own, total = _leaving(given, dy, cut)
     edge = None if d_last is None else d_last.float().contiguous()

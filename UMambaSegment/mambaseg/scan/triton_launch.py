@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -26,6 +26,10 @@ class Cut:
     dim: int
     warps: int
 
+    def for_state(self, state: int) -> Cut:
+        """The same with fewer channels where a channel's state is large, so that a block's states fit the registers."""
+        return replace(self, dim=max(1, self.dim * _USUAL_STATE // max(_USUAL_STATE, next_power_of_2(state))))
+
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") not in ("0", "")
 """Whether kernels run in Triton's interpreter, on the CPU: Triton reads this once, when a kernel is defined."""
@@ -33,6 +37,7 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") not in ("0", "")
 FORWARD_CUTS = (Cut(128, 16, 1), Cut(64, 16, 1), Cut(128, 32, 2), Cut(256, 16, 1), Cut(256, 32, 2), Cut(512, 32, 2))
 """What is tried on a card; the first is taken where nothing can be tried."""
 _INTERPRETED_CUT = Cut(16, 4, 1)
+_USUAL_STATE = 16  # of every published Mamba U-Net: what cuts are meant for
 _TIMED = 3  # runs, of which the fastest counts
 _TUNER = Tuner(user_cache_folder() / "gpu-scan.json")
 
@@ -114,6 +119,7 @@ def _seconds(given: Inputs, cut: Cut) -> float:
 def own_ends(given: Inputs, cut: Cut) -> tuple[Tensor, Tensor]:
     """Own end states ``(batch, dim, chunks, state)`` and sums of steps ``(batch, dim, chunks)`` of all chunks."""
     batch, dim, length, groups, state = given.sizes
+    cut = cut.for_state(state)
     chunks = -(-length // cut.tokens)
     own = torch.empty(batch, dim, chunks, state, device=given.u.device)
     total = torch.empty(batch, dim, chunks, device=given.u.device)
@@ -158,6 +164,7 @@ def forward(given: Inputs) -> tuple[Tensor, Tensor]:
 
 def _forward(given: Inputs, cut: Cut) -> tuple[Tensor, Tensor]:
     batch, dim, length, groups, state = given.sizes
+    cut = cut.for_state(state)
     starts, last = compose(*own_ends(given, cut), given.A, given.start)
     y = torch.empty(batch, dim, length, dtype=given.u.dtype, device=given.u.device)
     chunks, channels = starts.shape[2], dim // groups
