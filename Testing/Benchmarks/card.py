@@ -138,10 +138,13 @@ def _patch(record: Record, network: str, chosen: argparse.Namespace) -> None:
             with torch.inference_mode(), mixed:
                 return built(patch)
 
-        found[name] = {
-            "seconds": seconds(work, chosen.device, chosen.repeats),
-            "peak_bytes": peak_bytes(work, chosen.device),
-        }
+        try:
+            taken = seconds(work, chosen.device, chosen.repeats)
+            found[name] = {"seconds": taken, "peak_bytes": peak_bytes(work, chosen.device)}
+        except torch.OutOfMemoryError:
+            print(f"  {name}: the card's memory does not suffice for a patch of {network}")
+    if "triton" not in found:
+        return
     ours = found["triton"]["seconds"]
     for peer in (name for name in _PEERS if name in found):
         theirs = found[peer]["seconds"]

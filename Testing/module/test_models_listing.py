@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from models_tree import description, entry, put_catalogue, put_package
 
+from mambaseg.defaults import DEMONSTRATION, PREFERRED
 from mambaseg.models.spec import ModelSpec
 from UMambaSegmentLib.models import Channel, disk_use, families, list_models
-from UMambaSegmentLib.models.listing import downloads_use
+from UMambaSegmentLib.models.card import ModelCard, State
+from UMambaSegmentLib.models.listing import default_of, downloads_use
 
 MODULE = Path(__file__).resolve().parents[2] / "UMambaSegment"
 
@@ -206,3 +208,16 @@ def test_the_list_needs_nothing_that_a_fresh_slicer_lacks():
     )
     assert ran.returncode == 0, ran.stderr
     assert "demo-phantom" in json.loads(ran.stdout)
+
+
+def test_which_model_is_chosen_unasked():
+    def card(name: str, state: State = "bundled", problem: str = "") -> ModelCard:
+        return ModelCard(name, title=name, state="damaged" if problem else state, problem=problem)
+
+    demonstration, preferred, other = card(DEMONSTRATION), card(PREFERRED), card("cells-nuclei")
+    own = card("own", "installed")
+    assert default_of([other, preferred, demonstration]) == preferred
+    assert default_of([own, other, preferred]) == own
+    assert default_of([card(PREFERRED, problem="broken"), other]) == other
+    assert default_of([demonstration]) is None
+    assert default_of([]) is None

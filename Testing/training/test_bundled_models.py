@@ -76,6 +76,15 @@ def test_an_unknown_model_is_named():
         bundled("x")
 
 
+def test_data_of_another_recipe_are_not_taken_for_its_own(tmp_path: Path):
+    model = BUNDLED["mr-left-ventricle"]
+    raw = Layout(tmp_path, model.task).raw
+    raw.mkdir(parents=True)
+    (raw / "dataset.json").write_text('{"mambaseg": {"converter": {"name": "sunnybrook", "parameters": {"a": 1}}}}')
+    with pytest.raises(RunError, match="converted in another way"):
+        make(model, Places(tmp_path, tmp_path, tmp_path, tmp_path), lambda _: 0, lambda _: None)
+
+
 def _evaluated(dice: float):
     scores = [Score("a", "organ", {"dice": dice}, 10, 10), Score("b", "organ", {"dice": dice}, 10, 10)]
     return make_evaluation("m", "d", MetricSettings.from_json({"measures": ["dice"]}), scores)

@@ -47,6 +47,7 @@ def record(**changes: Any) -> dict[str, Any]:
         "sizes": {"max_features": 64},
         "measures": ["dice", "hd95"],
         "date": "2026-11-25",
+        "note": "All were trained alike.",
         "networks": [control, network("umamba_bot", "U-Mamba Bot", tested)],
         **changes,
     }
@@ -65,6 +66,10 @@ def test_a_row_a_network_with_its_difference_from_the_control(tmp_path: Path):
     assert "HD95 [mm], mean" in made
     assert "43 held-out cases; 1000 steps of 2 patches of 32 x 32; epochs 20; max features 64; seeds 1, 2" in made
     assert "split `f399ab493ad8`" in made
+    assert "All were trained alike." in made
+    other = network("vm_unet", "VM-UNet", {"mean": 0.5, "sd": None}) | {"batch": 4, "patch": [64, 64]}
+    wider = block([record(networks=[*record()["networks"], other])])
+    assert "1000 steps of 2 or 4 patches of 32 x 32 or 64 x 64" in wider
 
 
 def test_the_table_takes_its_place_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -81,6 +86,8 @@ def test_the_table_takes_its_place_and_nothing_else(tmp_path: Path, capsys: pyte
     assert main(["table", str(folder), "--into", str(text), "--check"]) == 0
     kept(tmp_path / "kept", "b", title="More")
     assert main(["table", str(folder), "--into", str(text), "--check"]) != 0
+    assert main(["table", str(folder), "--check"]) != 0
+    assert "--check needs --into" in capsys.readouterr().err
     assert main(["table", str(folder)]) == 0
     assert "**More**" in capsys.readouterr().out
 

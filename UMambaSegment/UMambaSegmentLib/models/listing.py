@@ -56,9 +56,11 @@ def _place(card: ModelCard) -> tuple[int, bool, str, str]:
 def default_of(cards: Iterable[ModelCard]) -> ModelCard | None:
     """The card to choose where nobody has chosen: the preferred bundled model, else the first that runs.
 
+    It is never the demonstration's.
+
     A person who has installed models of his own gets the first of those.
     """
-    usable = [card for card in cards if card.runnable]
+    usable = [card for card in cards if card.runnable and card.id != DEMONSTRATION]
     preferred = next((card for card in usable if card.id == PREFERRED), None)
     if preferred is not None and not any(card.state == "installed" for card in usable):
         return preferred

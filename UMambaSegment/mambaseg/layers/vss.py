@@ -58,8 +58,8 @@ class SS2D(nn.Module):
     def _scan_picture(self, x: Tensor) -> Tensor:
         """Scan ``(batch, inner, rows, columns)`` in four directions; float32, same shape.
 
-        Where the picture is walked in place (`scan_picture`), ``self.scan`` says only which backend to use; with
-        gradients, on other devices and on torch's meta device it is called with the four sequences.
+        Where the picture is walked in place (`scan_picture`), ``self.scan`` says only which backend to use; elsewhere
+        (on torch's meta device, say) it is called with the four sequences.
         """
         batch, _, rows, columns = x.shape
         # projections are pointwise in the token: all four in row-major order at once, and only the few numbers that

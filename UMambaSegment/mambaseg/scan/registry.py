@@ -10,7 +10,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from mambaseg.scan.reference import largest_error, scan_reference
 
 Backend = Callable[[ScanProblem], tuple[Tensor, Tensor]]
 TOLERANCE = 2e-4  # of the largest value, in float32: the published kernel's own tests allow 6e-4
+HALF_TOLERANCE = 1.0 / 64  # likewise where results are rounded to bfloat16, which has eight bits
 _log = logging.getLogger(__name__)
 
 
@@ -130,6 +131,8 @@ def check_backend(entry: BackendEntry, device: str) -> BackendCheck:
             found = backend(problem)
             wanted = scan_reference(problem)
         error = largest_error(found, wanted)
+        if entry.takes_half:
+            error = max(error, _half_error(backend, device) * TOLERANCE / HALF_TOLERANCE)
     except ImportError as problem_found:
         return BackendCheck(entry.name, device, usable=False, reason=f"is not installed ({problem_found})")
     except Exception as problem_found:  # noqa: BLE001  (a probe: whatever goes wrong is reported as the reason)
@@ -140,6 +143,16 @@ def check_backend(entry: BackendEntry, device: str) -> BackendCheck:
         return BackendCheck(entry.name, device, usable=False, reason=reason, error=error)
     _loaded[entry.name] = backend
     return BackendCheck(entry.name, device, usable=True, reason="passed its self-check", error=error)
+
+
+def _half_error(backend: Backend, device: str) -> float:
+    """How far a backend is off where it reads and writes bfloat16 itself, relative to the largest value."""
+    problem = _check_problem(device, with_start=True, length=19)
+    changed = {name: getattr(problem, name).bfloat16() for name in ("u", "delta", "B", "C")}
+    half = replace(problem, **changed, z=None)
+    with torch.no_grad(), torch.autocast(device, enabled=False):
+        found, wanted = backend(half), scan_reference(half.computed())
+    return largest_error([each.float() for each in found], wanted)
 
 
 def _as_it_is(tensor: Tensor) -> Tensor:

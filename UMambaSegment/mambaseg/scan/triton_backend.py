@@ -118,7 +118,7 @@ def triton_scan_backward(
 @triton_scan_backward.register_fake
 def _(_dy: Tensor, _d_last: Tensor | None, u: Tensor, *others: Any) -> list[Tensor]:
     given = (u, *others[:8])
-    return [u.new_empty(0) if tensor is None else torch.empty_like(tensor) for tensor in given]
+    return [u.new_empty(0) if tensor is None else tensor.new_empty(tensor.shape) for tensor in given]
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG001  (torch's signature)

@@ -22,12 +22,12 @@ def own_leaving(
 ):  # fmt: skip
     """The gradient that would leave each chunk at its beginning if none reached its end, and the sum of its steps.
 
-    ``own`` is (batch, dim, chunks, state), ``total`` (batch, dim, chunks). Grid: blocks of channels, chunks, batch.
+    ``own`` is (batch, dim, chunks, state), ``total`` (batch, dim, chunks). Grid: chunks, blocks of channels, batch.
     """
     blocks = tl.cdiv(channels, DIM)
-    group, block = tl.program_id(0) // blocks, tl.program_id(0) % blocks
-    chunk, sample = tl.program_id(1), tl.program_id(2).to(tl.int64)
-    inside = block * DIM + tl.arange(0, DIM)
+    group, block = tl.program_id(1) // blocks, tl.program_id(1) % blocks
+    chunk, sample = tl.program_id(0), tl.program_id(2).to(tl.int64)
+    inside = (block * DIM + tl.arange(0, DIM)).to(tl.int64)
     there = inside < channels
     d = group * channels + inside
     n = tl.arange(0, STATE)
@@ -47,7 +47,7 @@ def own_leaving(
         if GATE:
             z_ = tl.load(z + sample * z_b + d * z_d + where * z_t, there, 0.0).to(tl.float32)
             out = out * z_ * tl.sigmoid(z_)
-        C_ = tl.load(C + sample * C_b + group * C_g + n * C_n + made * C_t, n < state, 0.0).to(tl.float32)
+        C_ = tl.load(C + sample * C_b + group * C_g + n.to(tl.int64) * C_n + made * C_t, n < state, 0.0).to(tl.float32)
         G = decay(step[:, None], A_) * (G + out[:, None] * C_[None, :])
         sum_ += step
     row = (sample * dim + d) * chunks + chunk
@@ -59,87 +59,92 @@ def own_leaving(
 def gradients(
     u, delta, A, B, C, D, z, bias, dy, starts, reaching,
     du, ddelta, dA, dB, dC, dD, dz,
-    dim, length, chunks, channels, state, rows, columns,
+    dim, length, chunks, channels, state, rows, columns, rounds,
     u_b, u_d, u_t, d_b, d_d, d_t, B_b, B_g, B_n, B_t, C_b, C_g, C_n, C_t, z_b, z_d, z_t, y_b, y_d, y_t,
     BIAS: tl.constexpr, SKIP: tl.constexpr, GATE: tl.constexpr, SOFTPLUS: tl.constexpr, PICTURE: tl.constexpr,
     TOKENS: tl.constexpr, DIM: tl.constexpr, STATE: tl.constexpr,
 ):  # fmt: skip
-    """All gradients of one chunk of one block of channels, states and their gradients as (channels, state, tokens).
+    """All gradients of one chunk of some blocks of channels, states and their gradients as (channels, state, tokens).
 
     ``starts`` are the states before the chunks, ``reaching`` the gradients that reach their ends. ``du``, ``dz`` and
-    ``ddelta`` are (batch, dim, length), the first two as the tokens lie in memory; ``dB`` and ``dC`` (blocks, batch,
-    groups, state, length) are sums over a block's channels, ``dA`` (batch, chunks, dim, state) and ``dD`` (batch,
-    chunks, dim) over a chunk's tokens: what is left to add up is added by torch, always in the same order. Grid: as of
-    `own_leaving`.
+    ``ddelta`` are (batch, dim, length), the first two as the tokens lie in memory; ``dB`` and ``dC`` (programs of a
+    group, batch, groups, state, length) are sums over the channels of ``rounds`` blocks, which a program takes one
+    after the other; ``dA`` (batch, chunks, dim, state) and ``dD`` (batch, chunks, dim) are sums over a chunk's tokens.
+    What is left to add up is added by torch, always in the same order. Grid: chunks, blocks / rounds, batch.
     """
-    blocks = tl.cdiv(channels, DIM)
+    blocks = tl.cdiv(channels, DIM * rounds)
     groups = dim // channels
-    group, block = tl.program_id(0) // blocks, tl.program_id(0) % blocks
-    chunk, sample = tl.program_id(1), tl.program_id(2).to(tl.int64)
-    inside = block * DIM + tl.arange(0, DIM)
-    there = inside < channels
-    d = group * channels + inside
+    group, block = tl.program_id(1) // blocks, tl.program_id(1) % blocks
+    chunk, sample = tl.program_id(0), tl.program_id(2).to(tl.int64)
     n = tl.arange(0, STATE)
     known = n < state
-    grid = there[:, None] & known[None, :]
-    A_ = tl.load(A + d[:, None] * state + n[None, :], grid, 0.0)
-    bias_ = tl.load(bias + d, there, 0.0) if BIAS else tl.zeros([DIM], tl.float32)
-    skip = tl.load(D + d, there, 0.0) if SKIP else tl.zeros([DIM], tl.float32)
     lane = tl.arange(0, TOKENS)
     t = (chunk * TOKENS).to(tl.int64) + lane
     valid = t < length
     made, where = made_place(t, group, length, PICTURE), pixel(t, group, length, rows, columns, PICTURE)
-    tile = there[:, None] & valid[None, :]
-    x = tl.load(delta + sample * d_b + d[:, None] * d_d + made[None, :] * d_t, tile, 0.0).to(tl.float32)
-    x += bias_[:, None]
-    step = tl.where(tile, time_step(x, SOFTPLUS), 0.0)
-    u_channel = inside if PICTURE else d
-    u_ = tl.load(u + sample * u_b + u_channel[:, None] * u_d + where[None, :] * u_t, tile, 0.0).to(tl.float32)
-    out = tl.load(dy + sample * y_b + d[:, None] * y_d + where[None, :] * y_t, tile, 0.0).to(tl.float32)
     tokens = known[:, None] & valid[None, :]
-    B_place = sample * B_b + group * B_g + n[:, None] * B_n + made[None, :] * B_t
-    C_place = sample * C_b + group * C_g + n[:, None] * C_n + made[None, :] * C_t
+    B_place = sample * B_b + group * B_g + n.to(tl.int64)[:, None] * B_n + made[None, :] * B_t
+    C_place = sample * C_b + group * C_g + n.to(tl.int64)[:, None] * C_n + made[None, :] * C_t
     B_ = tl.load(B + B_place, tokens, 0.0).to(tl.float32)
     C_ = tl.load(C + C_place, tokens, 0.0).to(tl.float32)
-    # States after each token of the chunk
-    row = (sample * dim + d) * chunks + chunk
-    place = row[:, None] * state + n[None, :]
-    h0 = tl.load(starts + place, grid, 0.0)
-    a = decay(step[:, None, :], (A_ * _LOG2E)[:, :, None])
-    own = (step * u_)[:, None, :] * B_[None, :, :]
-    first = (lane == 0)[None, None, :]
-    _, h = tl.associative_scan((a, own + tl.where(first, a * h0[:, :, None], 0.0)), 2, then)
-    memory = (sample * dim + d)[:, None] * length + where[None, :]
-    if GATE:
-        z_ = tl.load(z + sample * z_b + d[:, None] * z_d + where[None, :] * z_t, tile, 0.0).to(tl.float32)
-        open_ = tl.sigmoid(z_)
-        bare = tl.sum(h * C_[None, :, :], 1) + skip[:, None] * u_
-        tl.store(dz + memory, out * bare * open_ * (1.0 + z_ * (1.0 - open_)), tile)
-        out = out * z_ * open_
-    # Their gradients: the decay between a token and the next one is the next one's
-    after = t + 1
-    following = there[:, None] & ((after < length) & (lane < TOKENS - 1))[None, :]
-    made_after = made_place(after, group, length, PICTURE)
-    x_after = tl.load(delta + sample * d_b + d[:, None] * d_d + made_after[None, :] * d_t, following, 0.0)
-    step_after = tl.where(following, time_step(x_after.to(tl.float32) + bias_[:, None], SOFTPLUS), 0.0)
-    edge = tl.load(reaching + place, grid, 0.0)
-    last = (lane == TOKENS - 1)[None, None, :]
-    a_after = decay(step_after[:, None, :], (A_ * _LOG2E)[:, :, None])
-    arriving = C_[None, :, :] * out[:, None, :] + tl.where(last, edge[:, :, None], 0.0)
-    _, G = tl.associative_scan((a_after, arriving), 2, then, reverse=True)
-    # What follows from them, token by token
-    through_input = tl.sum(G * B_[None, :, :], 1)
-    through_decay = G * (h - own)  # h - own: the state before, decayed
-    d_step = through_input * u_ + tl.sum(through_decay * A_[:, :, None], 1)
-    slope = time_step_slope(x, SOFTPLUS)
-    tl.store(ddelta + (sample * dim + d)[:, None] * length + made[None, :], d_step * slope, tile)
-    tl.store(du + memory, through_input * step + skip[:, None] * out, tile)
-    d_A = tl.sum(through_decay * step[:, None, :], 2)
-    tl.store(dA + ((sample * chunks + chunk) * dim + d)[:, None] * state + n[None, :], d_A, grid)
-    if SKIP:
-        tl.store(dD + (sample * chunks + chunk) * dim + d, tl.sum(out * u_, 1), there)
+    d_B = tl.zeros([STATE, TOKENS], tl.float32)
+    d_C = tl.zeros([STATE, TOKENS], tl.float32)
+    for part in range(rounds):
+        inside = ((block * rounds + part) * DIM + tl.arange(0, DIM)).to(tl.int64)
+        there = inside < channels
+        d = group * channels + inside
+        grid = there[:, None] & known[None, :]
+        A_ = tl.load(A + d[:, None] * state + n[None, :], grid, 0.0)
+        bias_ = tl.load(bias + d, there, 0.0) if BIAS else tl.zeros([DIM], tl.float32)
+        skip = tl.load(D + d, there, 0.0) if SKIP else tl.zeros([DIM], tl.float32)
+        tile = there[:, None] & valid[None, :]
+        x = tl.load(delta + sample * d_b + d[:, None] * d_d + made[None, :] * d_t, tile, 0.0).to(tl.float32)
+        x += bias_[:, None]
+        step = tl.where(tile, time_step(x, SOFTPLUS), 0.0)
+        u_channel = inside if PICTURE else d
+        u_ = tl.load(u + sample * u_b + u_channel[:, None] * u_d + where[None, :] * u_t, tile, 0.0).to(tl.float32)
+        out = tl.load(dy + sample * y_b + d[:, None] * y_d + where[None, :] * y_t, tile, 0.0).to(tl.float32)
+        # States after each token of the chunk
+        row = (sample * dim + d) * chunks + chunk
+        place = row[:, None] * state + n[None, :]
+        h0 = tl.load(starts + place, grid, 0.0)
+        a = decay(step[:, None, :], (A_ * _LOG2E)[:, :, None])
+        own = (step * u_)[:, None, :] * B_[None, :, :]
+        first = (lane == 0)[None, None, :]
+        _, h = tl.associative_scan((a, own + tl.where(first, a * h0[:, :, None], 0.0)), 2, then)
+        memory = (sample * dim + d)[:, None] * length + where[None, :]
+        if GATE:
+            z_ = tl.load(z + sample * z_b + d[:, None] * z_d + where[None, :] * z_t, tile, 0.0).to(tl.float32)
+            open_ = tl.sigmoid(z_)
+            bare = tl.sum(h * C_[None, :, :], 1) + skip[:, None] * u_
+            tl.store(dz + memory, out * bare * open_ * (1.0 + z_ * (1.0 - open_)), tile)
+            out = out * z_ * open_
+        # Their gradients: the decay between a token and the next one is the next one's
+        after = t + 1
+        following = there[:, None] & ((after < length) & (lane < TOKENS - 1))[None, :]
+        made_after = made_place(after, group, length, PICTURE)
+        x_after = tl.load(delta + sample * d_b + d[:, None] * d_d + made_after[None, :] * d_t, following, 0.0)
+        step_after = tl.where(following, time_step(x_after.to(tl.float32) + bias_[:, None], SOFTPLUS), 0.0)
+        edge = tl.load(reaching + place, grid, 0.0)
+        last = (lane == TOKENS - 1)[None, None, :]
+        a_after = decay(step_after[:, None, :], (A_ * _LOG2E)[:, :, None])
+        arriving = C_[None, :, :] * out[:, None, :] + tl.where(last, edge[:, :, None], 0.0)
+        _, G = tl.associative_scan((a_after, arriving), 2, then, reverse=True)
+        # What follows from them, token by token
+        through_input = tl.sum(G * B_[None, :, :], 1)
+        through_decay = G * (h - own)  # h - own: the state before, decayed
+        d_step = through_input * u_ + tl.sum(through_decay * A_[:, :, None], 1)
+        slope = time_step_slope(x, SOFTPLUS)
+        tl.store(ddelta + (sample * dim + d)[:, None] * length + made[None, :], d_step * slope, tile)
+        tl.store(du + memory, through_input * step + skip[:, None] * out, tile)
+        d_A = tl.sum(through_decay * step[:, None, :], 2)
+        tl.store(dA + ((sample * chunks + chunk) * dim + d)[:, None] * state + n[None, :], d_A, grid)
+        if SKIP:
+            tl.store(dD + (sample * chunks + chunk) * dim + d, tl.sum(out * u_, 1), there)
+        alive = there[:, None, None]
+        d_B += tl.sum(tl.where(alive, G * (step * u_)[:, None, :], 0.0), 0)
+        d_C += tl.sum(tl.where(alive, h * out[:, None, :], 0.0), 0)
     shared = (block * tl.num_programs(2) + sample) * groups + group
     shared_place = (shared * state + n[:, None]) * length + made[None, :]
-    alive = there[:, None, None]
-    tl.store(dB + shared_place, tl.sum(tl.where(alive, G * (step * u_)[:, None, :], 0.0), 0), tokens)
-    tl.store(dC + shared_place, tl.sum(tl.where(alive, h * out[:, None, :], 0.0), 0), tokens)
+    tl.store(dB + shared_place, d_B, tokens)
+    tl.store(dC + shared_place, d_C, tokens)

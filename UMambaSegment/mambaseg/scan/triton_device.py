@@ -22,7 +22,7 @@ def time_step(x, SOFTPLUS: tl.constexpr):
         e = tl.exp(tl.minimum(x, _LINEAR_FROM))
         w = 1.0 + e  # log(1 + e) with all digits: the rounding of w is undone (Kahan)
         soft = tl.where(w == 1.0, e, tl.log(w) * (e / tl.where(w == 1.0, 1.0, w - 1.0)))
-        return tl.where(x > _LINEAR_FROM, x, soft)
+        return tl.where(x <= _LINEAR_FROM, soft, x)  # NaN stays NaN: a card's minimum would lose it
     return x
 
 
@@ -30,7 +30,7 @@ def time_step(x, SOFTPLUS: tl.constexpr):
 def time_step_slope(x, SOFTPLUS: tl.constexpr):
     """Derivative of `time_step`."""
     if SOFTPLUS:
-        return tl.where(x > _LINEAR_FROM, 1.0, tl.sigmoid(x))
+        return tl.where(x > _LINEAR_FROM, 1.0, tl.sigmoid(x))  # NaN stays NaN
     return tl.full(x.shape, 1.0, tl.float32)
 
 
@@ -53,8 +53,9 @@ def pixel(t, group, length, rows, columns, PICTURE: tl.constexpr):
     """Place of token ``t`` of the walk in the picture's memory."""
     if PICTURE:
         forwards = tl.where(group >= 2, length - 1 - t, t)
-        down = (forwards % rows) * columns + forwards // rows
-        return tl.where(group % 2 == 1, down, forwards)
+        short = forwards.to(tl.int32)  # a division of 64 bits is a call
+        down = (short % rows) * columns + short // rows
+        return tl.where(group % 2 == 1, down.to(tl.int64), forwards)
     return t
 
 

@@ -18,12 +18,12 @@ def own_ends(
 ):  # fmt: skip
     """The state that each chunk would end in if it began at zero, and the sum of its steps.
 
-    ``own`` is (batch, dim, chunks, state), ``total`` (batch, dim, chunks). Grid: blocks of channels, chunks, batch.
+    ``own`` is (batch, dim, chunks, state), ``total`` (batch, dim, chunks). Grid: chunks, blocks of channels, batch.
     """
     blocks = tl.cdiv(channels, DIM)
-    group, block = tl.program_id(0) // blocks, tl.program_id(0) % blocks
-    chunk, sample = tl.program_id(1), tl.program_id(2).to(tl.int64)
-    inside = block * DIM + tl.arange(0, DIM)
+    group, block = tl.program_id(1) // blocks, tl.program_id(1) % blocks
+    chunk, sample = tl.program_id(0), tl.program_id(2).to(tl.int64)
+    inside = (block * DIM + tl.arange(0, DIM)).to(tl.int64)
     there = inside < channels
     d = group * channels + inside
     n = tl.arange(0, STATE)
@@ -40,7 +40,7 @@ def own_ends(
         x = tl.load(delta + sample * d_b + d * d_d + made * d_t, there, 0.0).to(tl.float32)
         step = tl.where(there, time_step(x + bias_, SOFTPLUS), 0.0)
         u_ = tl.load(u + sample * u_b + u_channel * u_d + where * u_t, there, 0.0).to(tl.float32)
-        place = sample * B_b + group * B_g + n * B_n + made * B_t
+        place = sample * B_b + group * B_g + n.to(tl.int64) * B_n + made * B_t
         B_ = tl.load(B + place, n < state, 0.0).to(tl.float32)
         h = decay(step[:, None], A_) * h + (step * u_)[:, None] * B_[None, :]
         sum_ += step
@@ -100,9 +100,9 @@ def outputs(
 ):  # fmt: skip
     """The outputs of each chunk from the state before it, with skip and gate. Grid: as of `own_ends`."""
     blocks = tl.cdiv(channels, DIM)
-    group, block = tl.program_id(0) // blocks, tl.program_id(0) % blocks
-    chunk, sample = tl.program_id(1), tl.program_id(2).to(tl.int64)
-    inside = block * DIM + tl.arange(0, DIM)
+    group, block = tl.program_id(1) // blocks, tl.program_id(1) % blocks
+    chunk, sample = tl.program_id(0), tl.program_id(2).to(tl.int64)
+    inside = (block * DIM + tl.arange(0, DIM)).to(tl.int64)
     there = inside < channels
     d = group * channels + inside
     n = tl.arange(0, STATE)
@@ -120,8 +120,8 @@ def outputs(
         x = tl.load(delta + sample * d_b + d * d_d + made * d_t, there, 0.0).to(tl.float32)
         step = tl.where(there, time_step(x + bias_, SOFTPLUS), 0.0)
         u_ = tl.load(u + sample * u_b + u_channel * u_d + where * u_t, there, 0.0).to(tl.float32)
-        B_place = sample * B_b + group * B_g + n * B_n + made * B_t
-        C_place = sample * C_b + group * C_g + n * C_n + made * C_t
+        B_place = sample * B_b + group * B_g + n.to(tl.int64) * B_n + made * B_t
+        C_place = sample * C_b + group * C_g + n.to(tl.int64) * C_n + made * C_t
         B_ = tl.load(B + B_place, n < state, 0.0).to(tl.float32)
         C_ = tl.load(C + C_place, n < state, 0.0).to(tl.float32)
         h = decay(step[:, None], A_) * h + (step * u_)[:, None] * B_[None, :]

@@ -9,9 +9,10 @@ from torch import Tensor
 from triton import next_power_of_2
 
 from mambaseg.scan import triton_backward as kernels
-from mambaseg.scan.triton_launch import INTERPRETED, Cut, Inputs, compose, own_ends
+from mambaseg.scan.triton_launch import INTERPRETED, Cut, Inputs, compose, grid, own_ends
 
 _CUT, _INTERPRETED_CUT = Cut(32, 4, 4), Cut(8, 4, 1)
+_ENOUGH = 2048  # programs that keep a card at work
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def _leaving(given: Inputs, dy: Tensor, cut: Cut) -> tuple[Tensor, Tensor]:
     own = torch.empty(batch, dim, chunks, state, device=dy.device)
     total = torch.empty(batch, dim, chunks, device=dy.device)
     z_strides = (0, 0, 0) if given.z is None else given.z.stride()
-    kernels.own_leaving[(groups * -(-channels // cut.dim), chunks, batch)](
+    kernels.own_leaving[grid(chunks, groups * -(-channels // cut.dim), batch)](
         *(given.delta, given.A, given.C, given.z, given.bias, dy, own, total),
         *(dim, length, chunks, channels, state, *given.walk),
         *(*given.delta.stride(), *given.C.stride(), *z_strides, *dy.stride()),
@@ -47,6 +48,14 @@ def _leaving(given: Inputs, dy: Tensor, cut: Cut) -> tuple[Tensor, Tensor]:
         num_warps=cut.warps,
     )
     return own, total
+
+
+def _rounds(blocks: int, others: int) -> int:
+    """How many blocks of channels one program takes in turn: all, unless too few programs were left.
+
+    Each program leaves a part of dB and dC of its own, ``2 * state`` numbers a token.
+    """
+    return -(-blocks // min(blocks, max(1, -(-_ENOUGH // others))))
 
 
 def backward(given: Inputs, dy: Tensor, d_last: Tensor | None) -> Gradients:
@@ -68,7 +77,8 @@ def backward(given: Inputs, dy: Tensor, d_last: Tensor | None) -> Gradients:
     edge = None if d_last is None else d_last.float().contiguous()
     reaching, d_start = compose(own, total, given.A, edge, reverse=True)
     chunks, channels = starts.shape[2], dim // groups
-    blocks = -(-channels // cut.dim)
+    rounds = _rounds(-(-channels // cut.dim), chunks * batch * groups)
+    blocks = -(-channels // (cut.dim * rounds))
 
     def empty(*shape: int) -> Tensor:
         return torch.empty(*shape, device=dy.device)
@@ -78,10 +88,10 @@ def backward(given: Inputs, dy: Tensor, d_last: Tensor | None) -> Gradients:
     dB, dC = empty(blocks, batch, groups, state, length), empty(blocks, batch, groups, state, length)
     dz = None if given.z is None else empty(batch, dim, length)
     z_strides = (0, 0, 0) if given.z is None else given.z.stride()
-    kernels.gradients[(groups * blocks, chunks, batch)](
+    kernels.gradients[grid(chunks, groups * blocks, batch)](
         *(given.u, given.delta, given.A, given.B, given.C, given.D, given.z, given.bias, dy, starts, reaching),
         *(du, ddelta, dA, dB, dC, dD, dz),
-        *(dim, length, chunks, channels, state, *given.walk),
+        *(dim, length, chunks, channels, state, *given.walk, rounds),
         *(*given.u.stride(), *given.delta.stride(), *given.B.stride(), *given.C.stride(), *z_strides, *dy.stride()),
         **given.switches(),
         SKIP=given.D is not None,

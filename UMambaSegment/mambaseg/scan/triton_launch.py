@@ -38,6 +38,7 @@ FORWARD_CUTS = (Cut(128, 16, 1), Cut(64, 16, 1), Cut(128, 32, 2), Cut(256, 16, 1
 """What is tried on a card; the first is taken where nothing can be tried."""
 _INTERPRETED_CUT = Cut(16, 4, 1)
 _USUAL_STATE = 16  # of every published Mamba U-Net: what cuts are meant for
+_MOST_PROGRAMS = 65_535  # along the second and third axis of a launch, by CUDA's programming guide
 _TIMED = 3  # runs, of which the fastest counts
 _TUNER = Tuner(user_cache_folder() / "gpu-scan.json")
 
@@ -116,15 +117,30 @@ def _seconds(given: Inputs, cut: Cut) -> float:
     return min(float(events[n].elapsed_time(events[n + 1])) for n in range(0, 2 * _TIMED, 2)) / 1000
 
 
+def grid(chunks: int, blocks: int, batch: int) -> tuple[int, int, int]:
+    """The programs of a launch. Chunks come first: a card takes 2^31 - 1 along that axis, along the others 65,535.
+
+    Raises
+    ------
+    ValueError
+        If there are more blocks of channels, or samples, than a card takes.
+    """
+    if max(blocks, batch) > _MOST_PROGRAMS:
+        raise ValueError(
+            f"The Triton scan cannot run {blocks} blocks of channels of {batch} samples at once; a card takes "
+            f"{_MOST_PROGRAMS:,} of each. Use smaller batches, or the backend 'torch'."
+        )
+    return chunks, blocks, batch
+
+
 def own_ends(given: Inputs, cut: Cut) -> tuple[Tensor, Tensor]:
     """Own end states ``(batch, dim, chunks, state)`` and sums of steps ``(batch, dim, chunks)`` of all chunks."""
     batch, dim, length, groups, state = given.sizes
-    cut = cut.for_state(state)
     chunks = -(-length // cut.tokens)
     own = torch.empty(batch, dim, chunks, state, device=given.u.device)
     total = torch.empty(batch, dim, chunks, device=given.u.device)
     channels = dim // groups
-    kernels.own_ends[(groups * -(-channels // cut.dim), chunks, batch)](
+    kernels.own_ends[grid(chunks, groups * -(-channels // cut.dim), batch)](
         *(given.u, given.delta, given.A, given.B, given.bias, own, total),
         *(dim, length, chunks, channels, state, *given.walk),
         *(*given.u.stride(), *given.delta.stride(), *given.B.stride()),
@@ -164,12 +180,12 @@ def forward(given: Inputs) -> tuple[Tensor, Tensor]:
 
 def _forward(given: Inputs, cut: Cut) -> tuple[Tensor, Tensor]:
     batch, dim, length, groups, state = given.sizes
-    cut = cut.for_state(state)
+    cut = cut.for_state(state)  # once: what is called from here takes it as it is
     starts, last = compose(*own_ends(given, cut), given.A, given.start)
     y = torch.empty(batch, dim, length, dtype=given.u.dtype, device=given.u.device)
     chunks, channels = starts.shape[2], dim // groups
     z_strides = (0, 0, 0) if given.z is None else given.z.stride()
-    kernels.outputs[(groups * -(-channels // cut.dim), chunks, batch)](
+    kernels.outputs[grid(chunks, groups * -(-channels // cut.dim), batch)](
         *(given.u, given.delta, given.A, given.B, given.C, given.D, given.z, given.bias, starts, y),
         *(dim, length, chunks, channels, state, *given.walk),
         *(*given.u.stride(), *given.delta.stride(), *given.B.stride(), *given.C.stride(), *z_strides, *y.stride()),

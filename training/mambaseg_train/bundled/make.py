@@ -13,13 +13,15 @@ from mambaseg.models.model import Model
 from mambaseg_train.bundled.behaviour import examine_head_neck
 from mambaseg_train.bundled.models import Bundled
 from mambaseg_train.bundled.speed import measure
+from mambaseg_train.converters.registry import full_options, get_converter
 from mambaseg_train.demo.run import Command, do
 from mambaseg_train.demo.steps import Layout, Step, measured_steps
 from mambaseg_train.errors import RunError
 from mambaseg_train.evaluation.report import Evaluation, read_evaluation
 from mambaseg_train.export.images import find_images
 from mambaseg_train.export.provenance import Part
-from mambaseg_train.predict import read_raw
+from mambaseg_train.predict import DATASET_FILE, read_raw
+from mambaseg_train.recipes import load_recipe
 
 Say = Callable[[str], None]
 _VERIFIED = 5  # test cases whose labels are held against nnU-Net's own, with the weights as float16
@@ -83,6 +85,7 @@ def make(model: Bundled, places: Places, command: Command, say: Say) -> Path:
         *measured_steps(model.task, places.work, places.data / model.task.source),
         _export(model, layout, draft, ()),
     ]
+    _same_recipe(model, layout)
     for number, step in enumerate(wanted, start=1):
         do(step, f"{number} of {len(wanted) + 2}", command, say, began)
     seen = examine(model, layout, draft, places, command, say)
@@ -91,6 +94,26 @@ def make(model: Bundled, places: Places, command: Command, say: Say) -> Path:
     for sentence in (*provenance(load_model(final), layout), *seen):
         say(f"  {sentence}")
     return final
+
+
+def _same_recipe(model: Bundled, layout: Layout) -> None:
+    """What was converted before must be what the recipe says now, or the card would tell of other data.
+
+    Raises
+    ------
+    RunError
+        If it is not.
+    """
+    if not (layout.raw / DATASET_FILE).is_file():
+        return
+    recipe = load_recipe(model.task.recipe)
+    found = (read_raw(layout.raw).get("mambaseg") or {}).get("converter") or {}
+    known = full_options(get_converter(recipe.converter), recipe.parameters)
+    if found != {"name": recipe.converter, "parameters": known}:
+        raise RunError(
+            f"The data set '{layout.raw}' was converted in another way than the recipe '{model.task.recipe}' says now. "
+            "Take another --folder, or remove that one."
+        )
 
 
 def examine(

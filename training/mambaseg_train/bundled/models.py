@@ -9,8 +9,8 @@ from mambaseg_train.demo.tasks import Task
 from mambaseg_train.errors import RunError
 
 _BUDGET_NOTE = (
-    "A small model, trained on two CPU cores in little more than an hour: it shows what the method does in that time, "
-    "not what it can do. Larger ones, trained on a GPU, are to take its place."
+    "A small model, trained on one core of a CPU: it shows what the method does in that time, not what it can do. "
+    "Larger ones, trained on a GPU, are to take its place."
 )
 
 
@@ -76,11 +76,13 @@ _HEAD_NECK = Bundled(
     "LPS",
     (
         _BUDGET_NOTE,
-        "Trained on planning CTs whose surroundings were masked out. Patients shown down to the shoulders were added a "
-        "second time with a simulated couch, head rest, mask, clothes and noise, and 16 synthetic phantoms (6 % of the "
-        "training cases) so that the demonstration works.",
-        "Where it fails: heads that are turned or tilted by more than 30 degrees; children; patients after surgery of "
-        "jaw, larynx or glands; streaks of metal around teeth; scans that end within an organ. Contours follow one "
+        "Trained on 151 planning CTs of OpenKBP whose surroundings were masked out. To them were added, making 280: "
+        "81 of these patients a second time, with a simulated couch, head rest, mask, clothes and noise; 24 synthetic "
+        "trunks and a slab of a real abdomen in 8 sizes (a test file of TotalSegmentator, Apache-2.0), in which there "
+        "is nothing to find; 16 synthetic phantoms, so that the demonstration works.",
+        "Where it fails, or was not tried: heads that are turned or tilted by more than the 30 degrees of training; "
+        "children; patients after surgery of jaw, larynx or glands; streaks of metal around teeth; scans that end "
+        "within an organ. Contours follow one "
         "clinical practice: the spinal cord and the oesophagus were outlined only as far as was treated, so where the "
         "model stops along them means nothing.",
         "It works at 3.9 x 3.9 x 3 mm, so borders are no finer than that, whatever the scan's voxels.",
@@ -108,8 +110,8 @@ _NUCLEI = Bundled(
     (
         _BUDGET_NOTE,
         "Single nuclei are the connected parts of the class 'interior'; the class 'boundary' keeps neighbours apart.",
-        "Where it fails: kinds of pictures that the data hold few of (stained tissue, bright field), nuclei much "
-        "larger or smaller than usual, crowded nuclei whose borders cannot be seen.",
+        "Where it fails, or was not tried: kinds of pictures that the data hold few of (stained tissue, bright field), "
+        "nuclei much larger or smaller than usual, crowded nuclei whose borders cannot be seen.",
     ),
 )
 
@@ -140,8 +142,9 @@ _LEFT_VENTRICLE = Bundled(
     "",
     (
         _BUDGET_NOTE,
-        "Where it fails: slices at the apex and at the valves, where little or nothing of the ventricle is there; "
-        "pictures that are not short-axis, or show the heart at another size than whole-chest pictures of 256 x 256.",
+        "Where it fails, or was not tried: slices at the apex and at the valves, where little or nothing of the "
+        "ventricle is there; pictures that are not short-axis, or that show the heart at another size than pictures of "
+        "the whole chest in 256 x 256.",
     ),
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -62,7 +63,8 @@ def measure(package: Path, image: Path, output: str) -> Cost:
         command = [sys.executable, "-m", "mambaseg", "segment", str(image), "-o", str(Path(folder) / f"labels{output}")]
         command += ["--model", str(package), "--device", "cpu", "--json", str(report)]
         began = time.monotonic()
-        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        environment = {**os.environ, "OMP_NUM_THREADS": str(_cores())}
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
         seconds = time.monotonic() - began
         if ended.returncode != 0:
             raise RunError(f"The model could not segment '{image}' ({ended.stderr.strip()[-500:]}).")
@@ -72,7 +74,10 @@ def measure(package: Path, image: Path, output: str) -> Cost:
     return Cost((int(slices), int(rows), int(columns)), seconds, None if peak is None else int(peak))
 
 
-def _machine() -> str:
-    import torch
+def _cores() -> int:
+    """Cores that a process may use here."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-    return f"{torch.get_num_threads()} threads of one {platform.machine()} processor under {platform.system()}"
+
+def _machine() -> str:
+    return f"{_cores()} cores of a CPU ({platform.machine()}, {platform.system()})"

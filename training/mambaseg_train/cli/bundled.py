@@ -15,7 +15,12 @@ _ROOT = Path(__file__).resolve().parents[3]
 @click.command("bundled")
 @click.argument("model", type=click.Choice(list(BUNDLED)))
 @click.option("--data", required=True, type=_PATH, help="Folder that holds the data sets' folders.")
-@click.option("--folder", required=True, type=_PATH, help="For everything that is made on the way.")
+@click.option(
+    "--folder",
+    required=True,
+    type=_PATH,
+    help="For everything that is made on the way; each model gets a folder in it.",
+)
 @click.option(
     "--packages",
     type=_PATH,
@@ -34,4 +39,4 @@ def command(*, model: str, data: Path, folder: Path, packages: Path, plots: Path
     from mambaseg_train.bundled.models import bundled
     from mambaseg_train.cli import main, say
 
-    click.echo(str(make(bundled(model), Places(data, folder, packages, plots), main, say)))
+    click.echo(str(make(bundled(model), Places(data, folder / model, packages, plots), main, say)))

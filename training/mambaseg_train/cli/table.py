@@ -13,7 +13,11 @@ _PATH = click.Path(path_type=Path)
 
 @click.command("table")
 @click.argument("folder", type=_PATH)
-@click.option("--into", type=_PATH, help="Text file with the markers between which the table stands.")
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Text file with the markers between which the table stands.",
+)
 @click.option("--check", is_flag=True, help="Write nothing; fail if the table in the file is another one.")
 def command(*, folder: Path, into: Path | None, check: bool) -> None:
     """Make one table of the comparisons kept below FOLDER, as `mambaseg-train compare` writes them.
@@ -24,6 +28,8 @@ def command(*, folder: Path, into: Path | None, check: bool) -> None:
     from mambaseg_train.compare.readme import block, read_records, with_block, write_into
 
     made = block(read_records(folder))
+    if check and into is None:
+        raise click.UsageError("--check needs --into: the file whose table is to be looked at.")
     if into is None:
         click.echo(made)
         return

@@ -48,6 +48,8 @@ def _one(record: Mapping[str, Any]) -> list[str]:
         f"**{record['title']}**, {record['configuration']}: {_setting(record)}",
         "",
         *(f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)),
+        "",
+        record["note"],
     ]
 
 
@@ -56,17 +58,22 @@ def _titled(key: str, record: Mapping[str, Any]) -> str:
 
 
 def _setting(record: Mapping[str, Any]) -> str:
-    first = record["networks"][0]
+    networks = record["networks"]
     settings = ", ".join(f"{name} {value}" for name, value in record["settings"].items())
     sizes = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in record["sizes"].items())
-    patches = sorted({" x ".join(map(str, item["patch"])) for item in record["networks"]})
     judged = f"folds {', '.join(map(str, record['folds']))}" if record["folds"] else "held-out"
     seeds = ", ".join(map(str, record["seeds"]))
     return (
-        f"{record['cases']} {judged} cases; {first['steps']} steps of {first['batch']} patches of "
-        f"{' or '.join(patches)}; {settings}; {sizes}; seed{'s' if len(record['seeds']) > 1 else ''} {seeds}; "
-        f"split `{record['split_sha256'][:_HASH]}`; {first['device']}; {record['date']}."
+        f"{record['cases']} {judged} cases; {_each(networks, 'steps')} steps of {_each(networks, 'batch')} patches of "
+        f"{_each(networks, 'patch')}; {settings}; {sizes}; seed{'s' if len(record['seeds']) > 1 else ''} {seeds}; "
+        f"split `{record['split_sha256'][:_HASH]}`; {_each(networks, 'device')}; {record['date']}."
     )
+
+
+def _each(networks: Sequence[Mapping[str, Any]], key: str) -> str:
+    """A value that all networks share, or all that they have."""
+    texts = (" x ".join(map(str, item[key])) if isinstance(item[key], list) else str(item[key]) for item in networks)
+    return " or ".join(dict.fromkeys(texts))
 
 
 def _row(item: Mapping[str, Any], keys: Sequence[str], *, first: bool) -> list[str]:

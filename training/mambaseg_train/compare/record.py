@@ -13,6 +13,7 @@ from mambaseg.io.files import replacing
 from mambaseg_train.compare.conduct import Compared
 from mambaseg_train.compare.design import Design, Places, Run
 from mambaseg_train.compare.state import read_state
+from mambaseg_train.compare.table import architecture_note
 from mambaseg_train.errors import DataError
 from mambaseg_train.evaluation.paired import ALL_STRUCTURES
 from mambaseg_train.predict import read_raw
@@ -51,6 +52,7 @@ def make_record(design: Design, places: Places, compared: Sequence[Compared]) ->
         "spacing": list(design.spacing),
         "measures": list(design.measures),
         "date": dt.datetime.now(dt.timezone.utc).date().isoformat(),
+        "note": architecture_note(compared),
         "networks": [_network(design, places, item) for item in compared],
     }
 
@@ -68,6 +70,7 @@ def _network(design: Design, places: Places, item: Compared) -> dict[str, Any]:
         "seconds_per_step": cost.seconds_per_step,
         "peak_bytes": cost.peak_bytes,
         "device": cost.device,
+        "settings": {**cost.settings, "deep_supervision": cost.deep_supervision},
         "weights_sha256": {run.name: _weights(places, run) for run in design.runs() if run.network == item.network},
         "figures": {key: _figures(item, key) for key in design.measures},
     }

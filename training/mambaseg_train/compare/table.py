@@ -166,7 +166,7 @@ def _notes(design: Design, compared: Sequence[Compared]) -> str:
         "A mean is taken over the structures' means, a difference over cases, each with the mean of its structures "
         "(one that a network rightly leaves out and the other invents counts as perfect): where cases lack structures, "
         "the difference is not that of the two means.",
-        _architecture(compared, control),
+        architecture_note(compared),
         "Patch and batch are each network's own plan for the same memory, and part of what is compared; samples seen "
         "are steps times batch. Memory is the peak in training: the device's on CUDA, the whole process's on a CPU.",
     ]
@@ -175,8 +175,9 @@ def _notes(design: Design, compared: Sequence[Compared]) -> str:
     return " ".join(notes)
 
 
-def _architecture(compared: Sequence[Compared], control: Compared) -> str:
-    """Which differences are of the networks alone: those between trainings with the same settings."""
+def architecture_note(compared: Sequence[Compared]) -> str:
+    """Which differences are of the networks alone: those between trainings with the same settings. Control first."""
+    control = compared[0]
     others = [item for item in compared if item is not control]
     alike = [item.title for item in others if _same_training(item.cost, control.cost)]
     if len(alike) == len(others):

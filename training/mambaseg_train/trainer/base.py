@@ -94,7 +94,7 @@ class MambasegTrainer(nnUNetTrainer):  # type: ignore[misc]  # nnU-Net has no ty
         super().initialize()
         self.partial.attach(self.network)
         if self.device.type == "cpu":
-            self.network.to(memory_format=self._memory_format)  # convolutions are a fifth faster
+            self.network.to(memory_format=self._memory_format)  # what CPU convolutions work in
         if self.device.type == "cuda" and not self.settings.amp:
             plain = self._plain_network()  # nnU-Net's validation switches autocast on
             plain.forward = torch.autocast("cuda", enabled=False)(plain.forward)
@@ -150,6 +150,8 @@ class MambasegTrainer(nnUNetTrainer):  # type: ignore[misc]  # nnU-Net has no ty
         if self.settings.mirror != "all":
             wanted = left_right_axis(stored, transpose, dims) if self.settings.mirror == "left_right" else None
             axes = tuple(axis for axis in axes if axis == wanted)
+            if self.settings.mirror == "left_right" and wanted is None:
+                self.print_to_log_file("The plans do not say which axis runs from left to right, so mirroring is off.")
         self._mirroring = choose_mirroring(axes, self.description, stored, transpose, dims)
         if self._mirroring.reason:
             self.print_to_log_file(self._mirroring.reason)
