@@ -20,13 +20,13 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.compiler import compile as build
 
-from mambaseg.scan import triton_backward, triton_forward
+from mambaseg.scan import triton_backward, triton_causal, triton_forward
 from mambaseg.scan.triton_gradient import _CUT
 from mambaseg.scan.triton_launch import FORWARD_CUTS
 
-FLOATS = {"A", "D", "bias", "own", "total", "starts", "start", "last", "reaching"}
-HALVES = {"u", "delta", "B", "C", "z", "y", "dy"}
-GRADIENTS = {"du", "ddelta", "dA", "dB", "dC", "dD", "dz"}
+FLOATS = {"A", "D", "bias", "weight", "own", "total", "starts", "start", "last", "reaching"}
+HALVES = {"u", "delta", "B", "C", "z", "y", "dy", "x", "dx"}
+GRADIENTS = {"du", "ddelta", "dA", "dB", "dC", "dD", "dz", "dw", "db"}
 EVERY = {"BIAS": True, "SOFTPLUS": True, "SKIP": True, "GATE": True, "START": True, "PICTURE": False, "REVERSE": False}
 FEW = dict.fromkeys(EVERY, False) | {"PICTURE": True, "REVERSE": True}
 
@@ -53,6 +53,8 @@ def variants() -> list[tuple[Any, dict[str, Any], str, int]]:
         back = _CUT.for_state(64)
         sizes_64 = {"TOKENS": back.tokens, "DIM": back.dim, "STATE": 64}
         found.append((triton_backward.gradients, {**switches, **sizes_64}, kind, back.warps))
+    sizes = {"TOKENS": triton_causal._TOKENS, "DIM": triton_causal._DIM, "WIDTH": 4}
+    found += [(kernel, sizes, "*bf16", 4) for kernel in (triton_causal._forward, triton_causal._backward)]
     return found
 
 

@@ -240,6 +240,49 @@ def test_without_card_and_interpreter_it_is_refused_in_a_sentence():
     assert "only in Triton's interpreter" in ran.stderr
 
 
+@pytest.mark.parametrize(("length", "width"), [(1, 4), (3, 4), (16, 4), (35, 3), (20, 1)])
+def test_the_convolution_before_the_scan_is_torchs(length: int, width: int):
+    from mambaseg.scan.causal import _plain
+    from mambaseg.scan.triton_causal import causal_silu
+
+    given = [draw(2, 5, length, seed=31), draw(5, 1, width, seed=32), draw(5, seed=33)]
+    turned = [given[0].transpose(1, 2).contiguous().transpose(1, 2), *given[1:]]
+    end = torch.zeros(1, device=DEVICE, requires_grad=True)
+    found = gradients(lambda *each: (causal_silu(*each), end), turned)
+    wanted = gradients(lambda *each: (_plain(*each), end), [tensor.double() for tensor in given])
+    assert all(off(one, other) < 2e-6 for one, other in zip(found, wanted, strict=True))
+    with torch.no_grad():
+        exact = _plain(*(tensor.double() for tensor in given))
+        assert off(causal_silu(*turned), exact) < ALLOWED[torch.float32]
+        half = causal_silu(turned[0].bfloat16(), *turned[1:])
+    assert half.dtype == torch.bfloat16
+    assert off(half, exact) < 2 * ALLOWED[torch.bfloat16]
+
+
+def test_torch_knows_the_convolution():
+    from mambaseg.scan.triton_causal import causal_silu
+
+    given = [draw(1, 2, 5).requires_grad_(), draw(2, 1, 4).requires_grad_(), draw(2).requires_grad_()]
+    torch.library.opcheck(causal_silu, tuple(given))
+
+
+def test_a_mamba_block_is_the_same_with_triton_all_the_way():
+    from mambaseg.layers.mamba import Mamba
+
+    torch.manual_seed(5)
+    block = Mamba(4, d_state=2).to(DEVICE)
+    x = draw(2, 6, 4, seed=41)
+    with torch.no_grad():
+        block.scan.scan_backend = "reference"
+        wanted = block(x)
+        block.scan.scan_backend = "triton"
+        found = block(x)
+        with torch.autocast(DEVICE, dtype=torch.bfloat16):
+            half = block(x)
+    assert off(found, wanted) < 1e-5
+    assert off(half, wanted) < 0.05
+
+
 def test_nan_comes_out_again():
     given = made(1, 2, 9, 1, 2)
     given["delta"][0, 1, 4] = float("nan")
@@ -325,7 +368,8 @@ def test_every_kernel_compiles_for_cards_that_need_not_be_there(target: str, tmp
     )
     assert ran.returncode == 0, ran.stderr[-2000:]
     kernels = json.loads(ran.stdout)
-    assert {kernel["kernel"] for kernel in kernels} == {"own_ends", "compose", "outputs", "own_leaving", "gradients"}
+    scan_itself = {"own_ends", "compose", "outputs", "own_leaving", "gradients"}
+    assert {kernel["kernel"] for kernel in kernels} == scan_itself | {"_forward", "_backward"}
     for kernel in kernels:
         assert kernel["bytes"] > 0
         assert kernel["shared"] <= 48 * 1024

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from mambaseg.layers.initial import initial_A_log, initial_step_bias, initial_step_weight
 from mambaseg.layers.scanning import SelectiveScan
+from mambaseg.scan.causal import causal_convolution
 
 
 class Mamba(nn.Module):
@@ -52,9 +53,8 @@ class Mamba(nn.Module):
         Inside, channels stand before the sequence, as the convolution and the scan want them, so the projections
         multiply from the left and nothing is copied to turn it round.
         """
-        length = x.shape[1]
         u, z = torch.matmul(self.in_proj.weight, x.transpose(1, 2)).chunk(2, dim=1)
-        u = functional.silu(self.conv1d(u)[..., :length])
+        u = causal_convolution(u, self.conv1d.weight, self.conv1d.bias, self.scan.scan_backend)
         step, B, C = torch.split(torch.matmul(self.x_proj.weight, u), [self.dt_rank, self.d_state, self.d_state], dim=1)
         step = torch.matmul(self.dt_proj.weight, step)
         A = -torch.exp(self.A_log.float())

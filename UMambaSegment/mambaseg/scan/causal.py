@@ -1,0 +1,87 @@
+"""The causal depth-wise convolution with SiLU that stands before the scan."""
+
+from __future__ import annotations
+
+import logging
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mambaseg.scan.probe import fault_of
+from mambaseg.scan.reference import largest_error
+from mambaseg.scan.registry import TOLERANCE, choose_backend
+
+_log = logging.getLogger(__name__)
+
+
+def causal_convolution(u: Tensor, weight: Tensor, bias: Tensor | None, backend: str = "auto") -> Tensor:
+    """SiLU of a causal depth-wise convolution along the sequence.
+
+    Parameters
+    ----------
+    u
+        ``(batch, channels, length)``.
+    weight
+        ``(channels, 1, width)``, the last weight that of the token itself, as the published ``conv1d`` has it.
+    bias
+        ``(channels,)``, or None.
+    backend
+        Of the scan that follows, as in `selective_scan`: where that is ``triton``, so is this.
+
+    Returns
+    -------
+    Tensor
+        ``(batch, channels, length)``.
+    """
+    if _on_card(u, backend):
+        from mambaseg.scan.triton_causal import causal_silu
+
+        if torch.is_autocast_enabled(u.device.type):
+            u = u.to(torch.get_autocast_dtype(u.device.type))
+        given = weight.new_zeros(len(weight)) if bias is None else bias
+        y: Tensor = causal_silu(u, weight, given)
+        return y
+    return _plain(u, weight, bias)
+
+
+def _plain(u: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    padded = functional.conv1d(u, weight, bias, padding=weight.shape[2] - 1, groups=len(weight))
+    return functional.silu(padded[..., : u.shape[2]])
+
+
+def _on_card(u: Tensor, backend: str) -> bool:
+    if u.is_meta or 0 in u.shape or u.dtype == torch.float64 or (backend == "auto" and not u.is_cuda):
+        return False
+    if choose_backend(backend, u, with_gradient=False)[0] != "triton":
+        return False
+    return not _fault(u.device.type)
+
+
+@lru_cache(maxsize=2)
+def _fault(device: str) -> str:
+    """Hold the kernels, there and back, against torch's convolution, once a process."""
+
+    def both(function: object) -> list[Tensor]:
+        generator = torch.Generator().manual_seed(20240131)
+        shapes = ((2, 5, 37), (5, 1, 4), (5,))
+        leaves = [torch.randn(*shape, generator=generator).to(device).requires_grad_() for shape in shapes]
+        with torch.enable_grad(), torch.autocast(device, enabled=False):
+            y = function(*leaves)  # type: ignore[operator]
+            return [y, *torch.autograd.grad(y.square().sum(), leaves)]
+
+    def error() -> float:
+        from mambaseg.scan.triton_causal import causal_silu
+
+        return largest_error(both(causal_silu), both(_plain))
+
+    fault = fault_of(error, TOLERANCE)
+    if fault:
+        _log.warning(
+            "The convolution before the scan runs by torch on %s, in two passes, because its kernel failed its "
+            "self-check: %s.",
+            device,
+            fault,
+        )
+    return fault
