@@ -16,6 +16,7 @@ from mambaseg.models import bundled_models, load_model
 from mambaseg_train.bundled.behaviour import _swapped
 from mambaseg_train.bundled.make import Places, _export, _stored, make
 from mambaseg_train.bundled.models import BUNDLED, Bundled, bundled
+from mambaseg_train.bundled.readme import block_of
 from mambaseg_train.bundled.speed import Cost
 from mambaseg_train.cli import main, root
 from mambaseg_train.demo.data import make_phantoms
@@ -69,6 +70,15 @@ def test_shipped_models_are_small_and_their_cards_say_what_a_person_must_know():
         assert model.spec.figures
         assert model.spec.citation
         assert model.spec.source["training"]["all"]["settings"]["seed"] == 12345
+
+
+def test_the_table_of_models_shows_each_structure_with_its_spread():
+    spec = load_model("demo-phantom").spec
+    made = block_of([spec])
+    assert made.count("\n| ") == 2 + len(spec.figures)
+    first = spec.figures[0]
+    assert f"| {first.structure} | Dice | {first.value:.3f} ± {first.spread:.3f} | {first.cases} |" in made
+    assert made.count("demo-phantom") == 2  # name and link, in the first row only
 
 
 def test_an_unknown_model_is_named():

@@ -96,9 +96,9 @@ def test_what_is_no_record_or_has_no_markers_is_refused(tmp_path: Path):
     with pytest.raises(DataError, match="no comparison in"):
         read_records(tmp_path)
     with pytest.raises(DataError, match="no markers"):
-        with_block("nothing here", "made")
+        with_block("nothing here", f"{BEGIN}\nmade\n{END}")
     with pytest.raises(DataError, match="no markers"):
-        with_block(END + BEGIN, "made")
+        with_block(END + BEGIN, f"{BEGIN}\nmade\n{END}")
     kept(tmp_path, "a", schema_version=2)
     with pytest.raises(DataError, match="of this version"):
         read_records(tmp_path)

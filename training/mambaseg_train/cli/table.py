@@ -22,8 +22,10 @@ _PATH = click.Path(path_type=Path)
 def command(*, folder: Path, into: Path | None, check: bool) -> None:
     """Make one table of the comparisons kept below FOLDER, as `mambaseg-train compare` writes them.
 
-    Prints it, or puts it into a file between the markers `networks: begin` and `networks: end`.
+    Prints it, or puts it into a file between the markers `networks: begin` and `networks: end`; where the file has
+    markers `models: begin` and `models: end`, the table of the bundled models too.
     """
+    from mambaseg_train.bundled import readme as models
     from mambaseg_train.cli import say
     from mambaseg_train.compare.readme import block, read_records, with_block, write_into
 
@@ -33,9 +35,12 @@ def command(*, folder: Path, into: Path | None, check: bool) -> None:
     if into is None:
         click.echo(made)
         return
+    text = into.read_text(encoding="utf-8")
+    wanted = with_block(text, made)
+    if models.BEGIN in text:
+        wanted = with_block(wanted, models.block())
     if check:
-        text = into.read_text(encoding="utf-8")
-        if with_block(text, made) != text:
+        if wanted != text:
             raise DataError(f"The table in '{into}' is not the one that '{folder}' gives. Run without --check.")
         return
-    say(f"'{into}' {'has a new table' if write_into(into, made) else 'is as it was'}.")
+    say(f"'{into}' {'has a new table' if write_into(into, wanted) else 'is as it was'}.")

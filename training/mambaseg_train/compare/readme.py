@@ -102,31 +102,29 @@ def _cells(found: Mapping[str, Any], key: str, *, control: bool) -> list[str]:
 
 
 def with_block(text: str, made: str) -> str:
-    """Put the table between its markers.
+    """Put a table, which begins and ends with its markers, in the place of the one between them.
 
     Raises
     ------
     DataError
-        If the text has no markers, or in another order.
+        If the text has no such markers, or in another order.
     """
-    start, end = text.find(BEGIN), text.find(END)
+    begin, finish = made.split("\n", 1)[0], made.rsplit("\n", 1)[-1]
+    start, end = text.find(begin), text.find(finish)
     if start < 0 or end < start:
-        raise DataError(f"The text has no markers '{BEGIN}' and '{END}'. Put them where the table shall stand.")
-    return text[:start] + made + text[end + len(END) :]
+        raise DataError(f"The text has no markers '{begin}' and '{finish}'. Put them where the table shall stand.")
+    return text[:start] + made + text[end + len(finish) :]
 
 
-def write_into(path: Path, made: str) -> bool:
-    """Put the table into a file; tells whether that changed it.
+def write_into(path: Path, after: str) -> bool:
+    """Give a file another text; tells whether that changed it.
 
     Raises
     ------
-    DataError
-        If the file has no markers.
     OutputError
         If it cannot be written.
     """
     before = path.read_text(encoding="utf-8")
-    after = with_block(before, made)
     if after == before:
         return False
     with replacing(path, path.suffix) as temporary:
