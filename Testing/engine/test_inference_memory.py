@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -190,3 +193,11 @@ def test_two_runs_are_identical_and_threads_change_no_more_than_rounding(network
     for name, chance in results[0].probabilities.items():
         np.testing.assert_allclose(chance, results[2].probabilities[name], atol=2e-3)
     assert float((results[0].labels == results[2].labels).mean()) >= 0.9999
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not tell what a process has held")
+def test_the_peak_is_the_processs_own_and_not_that_of_whoever_started_it():
+    held = np.ones(60_000_000)
+    code = "from mambaseg.memory import peak_resident; print(peak_resident())"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 1_000_000 < int(ran.stdout) < held.nbytes

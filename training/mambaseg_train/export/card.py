@@ -13,7 +13,10 @@ from mambaseg_train.evaluation.report import Evaluation
 from mambaseg_train.export.figures import WANTED
 from mambaseg_train.export.provenance import FoldFacts, Part
 
-_SETTINGS = ("optimizer", "lr", "schedule", "weight_decay", "dice_weight", "ce_weight", "amp", "seed")
+_SETTINGS = (
+    *("optimizer", "lr", "schedule", "weight_decay", "dice_weight", "ce_weight", "mirror"),
+    *("bfloat16", "amp", "seed"),
+)
 
 
 @dataclass(frozen=True)
@@ -212,7 +215,8 @@ def _training(facts: CardFacts) -> str:
 
 def _fold_row(fold: FoldFacts) -> list[str]:
     # mixed precision is CUDA's; elsewhere the setting has no effect
-    shown = [key for key in _SETTINGS[:-1] if key != "amp" or not fold.device.startswith(("cpu", "mps"))]
+    other = "amp" if fold.device.startswith(("cpu", "mps")) else "bfloat16"
+    shown = [key for key in _SETTINGS[:-1] if key != other]
     settings = ", ".join(
         [*(f"{key} {_plain(fold.settings[key])}" for key in shown if key in fold.settings), *fold.changes]
     )
