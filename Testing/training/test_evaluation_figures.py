@@ -328,3 +328,15 @@ def test_evaluations_are_values():
     evaluation = make_evaluation("bot", "Toy", MetricSettings(measures=KEYS), column("liver", [0.9, 0.5]))
     with pytest.raises(dataclasses.FrozenInstanceError):
         evaluation.model = "x"
+
+
+def test_a_style_that_a_library_sets_for_the_whole_process_is_not_taken_over():
+    from matplotlib import rc_context
+
+    from mambaseg_train.evaluation import figures
+
+    with rc_context({"axes.facecolor": "#eaeaf2", "axes.grid": True}):
+        axes = figures.new_figure(3, 2).add_subplot()
+        figures.style(axes)
+    assert axes.get_facecolor() == (1.0, 1.0, 1.0, 1.0)
+    assert not any(line.get_visible() for line in axes.yaxis.get_gridlines())

@@ -39,6 +39,10 @@ class Bundled:
     notes: tuple[str, ...]
 
 
+_CHOICE = (
+    "The network is the one of the Mamba networks that did best in the comparison that stands in the project's README "
+    "('What Mamba gives'; records in docs/comparison), where the control without Mamba stands beside it."
+)
 _SETTINGS = {"--set optimizer=adamw": "", "--set schedule=poly": "", "--set bfloat16=true": ""}
 
 _HEAD_NECK = Bundled(
@@ -76,6 +80,7 @@ _HEAD_NECK = Bundled(
     "LPS",
     (
         _BUDGET_NOTE,
+        _CHOICE,
         "Trained on 151 planning CTs of OpenKBP whose surroundings were masked out. To them were added, making 280: "
         "81 of these patients a second time, with a simulated couch, head rest, mask, clothes and noise; 24 synthetic "
         "trunks and a slab of a real abdomen in 8 sizes (a test file of TotalSegmentator, Apache-2.0), in which there "
@@ -109,6 +114,7 @@ _NUCLEI = Bundled(
     "",
     (
         _BUDGET_NOTE,
+        _CHOICE,
         "Single nuclei are the connected parts of the class 'interior'; the class 'boundary' keeps neighbours apart.",
         "Where it fails, or was not tried: kinds of pictures that the data hold few of (stained tissue, bright field), "
         "nuclei much larger or smaller than usual, crowded nuclei whose borders cannot be seen.",
@@ -142,6 +148,7 @@ _LEFT_VENTRICLE = Bundled(
     "",
     (
         _BUDGET_NOTE,
+        _CHOICE,
         "Where it fails, or was not tried: slices at the apex and at the valves, where little or nothing of the "
         "ventricle is there; pictures that are not short-axis, or that show the heart at another size than pictures of "
         "the whole chest in 256 x 256.",
