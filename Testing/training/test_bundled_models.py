@@ -86,6 +86,11 @@ def test_an_unknown_model_is_named():
         bundled("x")
 
 
+def test_objects_are_judged_by_their_numbers(tmp_path: Path):
+    found = {name: Layout(tmp_path, BUNDLED[name].task).truth.name for name in BUNDLED}
+    assert found == {"ct-head-neck": "labelsTs", "cells-nuclei": "instancesTs", "mr-left-ventricle": "labelsTs"}
+
+
 def test_data_of_another_recipe_are_not_taken_for_its_own(tmp_path: Path):
     model = BUNDLED["mr-left-ventricle"]
     raw = Layout(tmp_path, model.task).raw

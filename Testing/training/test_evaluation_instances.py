@@ -9,7 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mambaseg_train.evaluation.instances import Matches, components, match, without_border
+from mambaseg_train.converters.instances import interior_and_boundary
+from mambaseg_train.evaluation.instances import Matches, components, match, with_rim, without_border
+from mambaseg_train.evaluation.scoring import object_ids
+from mambaseg_train.evaluation.settings import InstanceSettings
+from mambaseg_train.evaluation.structures import LabelScheme, Structure
 
 
 def assigned(truth, prediction, threshold):
@@ -70,3 +74,36 @@ def test_diagonal_neighbours_are_one_object():
 def test_thousands_of_cells_are_matched_at_once():
     ids = np.kron(np.arange(1, 10001).reshape(100, 100), np.pad(np.ones((4, 4), int), 1))[None]
     assert match(ids, np.roll(ids, 1, axis=2)) == Matches(10000, 10000, 10000)
+
+
+def test_a_rim_goes_to_the_nearest_object_and_nowhere_else():
+    ids = np.zeros((7, 12), np.int64)
+    ids[2:5, 2:5], ids[2:5, 7:10] = 1, 2
+    rim = np.zeros(ids.shape, bool)
+    rim[1:6, 1:6] |= True
+    rim[1:6, 6:11] |= True
+    rim &= ids == 0
+    rim[0, 11] = True  # near nothing
+    grown = with_rim(ids, rim, 2)
+    assert (grown[1:6, 1:6] == 1).all()
+    assert (grown[1:6, 6:11] == 2).all()
+    assert grown[0, 11] == 0
+    assert (grown > 0).sum() == 50
+    assert np.array_equal(with_rim(ids, np.zeros(ids.shape, bool), 2), ids)
+
+
+def test_objects_of_which_the_ring_is_a_class_of_its_own_are_whole_again():
+    """Interior and boundary made from objects give the objects back, which the interior alone does not."""
+    ids = np.zeros((30, 40), np.uint16)
+    ids[3:12, 3:14], ids[3:12, 14:25], ids[15:28, 5:20] = 1, 2, 3
+    classes = interior_and_boundary(ids)[None]
+    scheme = LabelScheme("made", (Structure("interior", (1,)), Structure("boundary", (2,))))
+    found = {}
+    for rim in (None, "boundary"):
+        wanted = InstanceSettings("interior", "ids", "components", 0.5, 0, rim)
+        truth, prediction = object_ids(ids[None].astype(np.int64), classes.astype(np.int64), scheme, wanted)
+        both, either = ((truth > 0) & (prediction > 0)).sum(), (truth > 0).sum() + (prediction > 0).sum()
+        found[rim] = 2 * both / either
+        assert match(truth, prediction).matched == 3
+    assert found["boundary"] == 1.0
+    assert found[None] < 0.9

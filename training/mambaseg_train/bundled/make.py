@@ -136,7 +136,7 @@ def examine(
     raw = layout.raw
     _run(command, ["predict", str(package), "--dataset", str(raw), "-o", str(shipped), "--device", "cpu"])
     scored = places.work / "shipped" / f"{model.id}-evaluation"
-    asked = ["evaluate", str(shipped), str(raw / "labelsTs"), "--dataset", str(raw), "-o", str(scored), "--worst", "0"]
+    asked = ["evaluate", str(shipped), str(layout.truth), "--dataset", str(raw), "-o", str(scored), "--worst", "0"]
     _run(command, [*asked, "--metrics", model.task.recipe, "--name", model.title])
     before, after = (read_evaluation(place / "summary.json") for place in (layout.evaluation, scored))
     found = [_stored(before, after)]

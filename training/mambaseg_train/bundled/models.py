@@ -40,7 +40,7 @@ class Bundled:
 
 
 _CHOICE = (
-    "The network is the one of the Mamba networks that did best in the comparison that stands in the project's README "
+    "The network is the Mamba network that did best for the time it takes in the comparison in the project's README "
     "('What Mamba gives'; records in docs/comparison), where the control without Mamba stands beside it."
 )
 _SETTINGS = {"--set optimizer=adamw": "", "--set schedule=poly": "", "--set bfloat16=true": ""}
@@ -115,7 +115,7 @@ _NUCLEI = Bundled(
     (
         _BUDGET_NOTE,
         _CHOICE,
-        "Single nuclei are the connected parts of the class 'interior'; the class 'boundary' keeps neighbours apart.",
+        "Single nuclei are the connected parts of 'interior', each with the 'boundary' around it: so they were measured.",
         "Where it fails, or was not tried: kinds of pictures that the data hold few of (stained tissue, bright field), "
         "nuclei much larger or smaller than usual, crowded nuclei whose borders cannot be seen.",
     ),

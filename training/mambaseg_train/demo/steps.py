@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mambaseg_train.demo.tasks import Task
 from mambaseg_train.networks.traits import traits
+from mambaseg_train.recipes import load_recipe
 
 PROGRAM = "mambaseg-train"
 
@@ -65,6 +66,12 @@ class Layout:
     def predictions(self) -> Path:
         """Label maps of the test cases."""
         return self.work / "predictions"
+
+    @property
+    def truth(self) -> Path:
+        """What the test cases are judged by: labels, or numbers of objects where the recipe counts objects."""
+        instances = load_recipe(self.task.recipe).metrics.get("instances") or {}
+        return self.raw / ("instancesTs" if instances.get("truth") == "ids" else "labelsTs")
 
     @property
     def evaluation(self) -> Path:
@@ -156,7 +163,7 @@ def measured_steps(
             "Measure",
             "What the recipe measures, such as Dice and surface Dice, by case; with plots and the worst cases.",
             (
-                *("evaluate", str(place.predictions), str(place.raw / "labelsTs"), "--dataset", str(place.raw)),
+                *("evaluate", str(place.predictions), str(place.truth), "--dataset", str(place.raw)),
                 *("-o", str(place.evaluation), "--metrics", task.recipe, "--name", title),
             ),
         ),

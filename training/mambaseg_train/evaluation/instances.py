@@ -40,6 +40,14 @@ def components(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.asarray(label(mask), dtype=np.int64)
 
 
+def with_rim(ids: Labels, rim: NDArray[np.bool_], width: int) -> NDArray[np.int64]:
+    """Give pixels of a rim to the nearest object within ``width`` pixels; a rim that is nearest to none goes."""
+    from skimage.segmentation import expand_labels
+
+    grown = expand_labels(ids, distance=width)
+    return np.asarray(np.where((ids == 0) & ~rim, 0, grown), dtype=np.int64)
+
+
 def separated(ids: Labels) -> NDArray[np.bool_]:
     """Where there is an object, with a gap of one pixel where two touch, so that outlines show them apart."""
     apart = ids > 0

@@ -14,7 +14,7 @@ from mambaseg_train.errors import DataError
 from mambaseg_train.evaluation import instances
 from mambaseg_train.evaluation.measures import INSTANCE_KEYS, SURFACE_KEYS, measure
 from mambaseg_train.evaluation.overlap import Counts, Labels, joint_table
-from mambaseg_train.evaluation.settings import InstanceSettings, MetricSettings
+from mambaseg_train.evaluation.settings import RIM_WIDTH, InstanceSettings, MetricSettings
 from mambaseg_train.evaluation.structures import LabelScheme, Structure
 from mambaseg_train.evaluation.surface import Surface, surface_distances, surface_of
 from mambaseg_train.evaluation.table import Score
@@ -214,11 +214,13 @@ def _present(labels: Labels) -> list[int]:
     return [int(value) for value in np.flatnonzero(seen)]
 
 
-def _ids(labels: Labels, source: str, scheme: LabelScheme, structure: str | None) -> Labels:
-    if source == "ids" or structure is None:
+def _ids(labels: Labels, source: str, scheme: LabelScheme, wanted: InstanceSettings) -> Labels:
+    if source == "ids" or wanted.structure is None:
         return labels
-    mask = np.isin(labels, scheme.structure(structure).values)
-    return instances.components(mask)
+    found = instances.components(np.isin(labels, scheme.structure(wanted.structure).values))
+    if wanted.rim is None:
+        return found
+    return instances.with_rim(found, np.isin(labels, scheme.structure(wanted.rim).values), RIM_WIDTH)
 
 
 def _object_values(pair: CasePair, scheme: LabelScheme, wanted: InstanceSettings) -> dict[str, float]:
@@ -234,8 +236,8 @@ def object_ids(
 ) -> tuple[Labels, Labels]:
     """One number an object on both sides, 0 elsewhere."""
     return (
-        _ids(truth, wanted.truth, scheme, wanted.structure),
-        _ids(prediction, wanted.prediction, scheme, wanted.structure),
+        _ids(truth, wanted.truth, scheme, wanted),
+        _ids(prediction, wanted.prediction, scheme, wanted),
     )
 
 

@@ -12,6 +12,7 @@ from mambaseg_train.evaluation.measures import INSTANCE_KEYS, SEMANTIC_KEYS, Bot
 
 DEFAULT_TOLERANCE = 2.0
 InstanceSource = Literal["components", "ids"]
+RIM_WIDTH = 2  # pixels: the ring of one pixel, and one more where it was drawn generously
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,9 @@ class InstanceSettings:
     structure
         The structure whose connected components (diagonal neighbours count) are the objects. None if both truth and
         prediction hold object numbers.
+    rim
+        A structure whose pixels belong to the nearest object within ``RIM_WIDTH`` pixels, such as the outermost ring
+        that was made a class of its own to keep neighbours apart; None: objects are what the components are.
     truth, prediction
         ``components`` of the structure, or ``ids``: the file holds one number an object.
     iou
@@ -37,6 +41,7 @@ class InstanceSettings:
     prediction: InstanceSource = "ids"
     iou: float = 0.5
     border: int = 2
+    rim: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense, in a sentence."""
