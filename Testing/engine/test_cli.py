@@ -119,7 +119,6 @@ def test_a_bad_image_is_refused_in_a_sentence(capsys, tmp_path: Path, package: P
     [
         (["{image}", "{image}", "-m", "{package}"], 2, ["1 input channel"]),
         (["{image}", "-m", "no-such-model"], 3, ["no-such-model"]),
-        (["{image}"], 3, ["No model was named"]),
         (["{image}", "-m", "{package}", "--device", "abacus"], 2, ["abacus"]),
         (["{image}", "-m", "{package}", "--device", "cuda:7"], 5, ["cuda:7"]),
         (["{image}", "-m", "{package}", "--structure", "spleen"], 2, ["spleen", "structure_1"]),
@@ -235,6 +234,12 @@ def test_the_only_installed_model_is_the_default(capsys, tmp_path: Path, package
         ended.assert_failed(3, "ct-head-neck", "trial")
     else:
         assert ended.code == 0, ended.err
+
+
+def test_the_head_and_neck_model_runs_where_none_is_named(capsys, tmp_path: Path, image: Path):
+    ended = run(capsys, "segment", image, "-o", tmp_path / "out.nrrd")
+    assert ended.code == 0, ended.err
+    assert "(ct-head-neck " in ended.err
 
 
 def test_phantom_and_its_labels(capsys, tmp_path: Path):

@@ -115,7 +115,7 @@ _NUCLEI = Bundled(
     (
         _BUDGET_NOTE,
         _CHOICE,
-        "Single nuclei are the connected parts of 'interior', each with the 'boundary' around it: so they were measured.",
+        "Single nuclei are the connected parts of 'interior', each with its 'boundary': so they were measured.",
         "Where it fails, or was not tried: kinds of pictures that the data hold few of (stained tissue, bright field), "
         "nuclei much larger or smaller than usual, crowded nuclei whose borders cannot be seen.",
     ),
