@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from mambaseg.api import segment
+from mambaseg.demo import dice
 from mambaseg.geometry import Geometry
 from mambaseg.inference.kept import NetworkCache
 from mambaseg.io import read_volume
 from mambaseg.models.model import Model
 from mambaseg.options import Options
 from mambaseg.phantom import make_phantom
+from mambaseg.result import Result
 from mambaseg.volume import Volume
 from mambaseg_train.converters.openkbp import ORGANS, WHOLE_BODY_ML
 from mambaseg_train.converters.surroundings import kept_slices, outside_of, surround
@@ -49,16 +51,16 @@ class Behaviour:
 
 
 class _Runner:
-    """Segments with one model, its network built once."""
+    """Segments with one model on the CPU, its network built once."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
         self.values = {label.name: label.value for label in model.spec.labels}
         self._networks = NetworkCache()
 
-    def labels(self, volume: Volume) -> NDArray[np.integer]:
-        """Labels on the volume's grid."""
-        return segment(volume, self.model, Options(device="cpu"), networks=self._networks).labels
+    def run(self, volume: Volume) -> Result:
+        """Segment a volume."""
+        return segment(volume, self.model, Options(device="cpu"), networks=self._networks)
 
 
 def examine_head_neck(model: Model, source: Path, predictions: Path, abdomen: Path | None, say: Say) -> Behaviour:
@@ -99,13 +101,14 @@ def examine_head_neck(model: Model, source: Path, predictions: Path, abdomen: Pa
     invented = None
     if abdomen is not None:
         say("A CT of the abdomen ...")
-        volumes = _volumes(runner, read_volume(abdomen))
+        volumes = runner.run(read_volume(abdomen)).volumes_ml()
         others = {name: volume for name, volume in volumes.items() if name != _CORD}
         invented = max(others.values())
         worst = max(others, key=lambda name: others[name])
+        rest = f"at most {invented:.1f} ml of anything else ({worst})" if invented else "nothing else"
         found.append(
             f"In a CT of the abdomen and pelvis, which shows none of them but the spinal cord, it finds "
-            f"{volumes[_CORD]:.1f} ml of spinal cord and at most {invented:.1f} ml of anything else ({worst})."
+            f"{volumes[_CORD]:.1f} ml of spinal cord and {rest}."
         )
     return Behaviour(tuple(found), swaps, invented)
 
@@ -177,15 +180,6 @@ def _on_phantoms(runner: _Runner) -> str:
 
 def _mean_dice(runner: _Runner, volume: Volume, truth: NDArray[np.integer]) -> float:
     """Over the structures that the truth shows."""
-    found = runner.labels(volume)
-    scores = []
-    for name in ORGANS.values():
-        one, other = found == runner.values[name], truth == runner.values[name]
-        if other.any():
-            scores.append(2 * int((one & other).sum()) / (int(one.sum()) + int(other.sum())))
-    return float(np.mean(scores))
-
-
-def _volumes(runner: _Runner, volume: Volume) -> dict[str, float]:
-    labels, voxel_ml = runner.labels(volume), volume.geometry.voxel_volume / 1000
-    return {name: float((labels == value).sum()) * voxel_ml for name, value in runner.values.items()}
+    found = runner.run(volume).labels
+    there = (runner.values[name] for name in ORGANS.values())
+    return float(np.mean([dice(found == value, truth == value) for value in there if (truth == value).any()]))

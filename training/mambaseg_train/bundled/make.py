@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,8 +77,6 @@ def make(model: Bundled, places: Places, command: Command, say: Say) -> Path:
     RunError
         If a step fails.
     """
-    import time
-
     began = time.monotonic()
     layout = Layout(places.work, model.task)
     draft, final = places.work / f"{model.id}.draft", places.packages / model.id

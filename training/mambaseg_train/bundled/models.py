@@ -41,7 +41,8 @@ class Bundled:
 
 _CHOICE = (
     "The network is the Mamba network that did best for the time it takes in the comparison in the project's README "
-    "('What Mamba gives'; records in docs/comparison), where the control without Mamba stands beside it."
+    "('What Mamba gives'; records in docs/comparison), where the control without Mamba stands beside it. Plots of "
+    "every case lie in the repository's docs/models."
 )
 _SETTINGS = {"--set optimizer=adamw": "", "--set schedule=poly": "", "--set bfloat16=true": ""}
 

@@ -64,7 +64,7 @@ def make_card(spec: ModelSpec, facts: CardFacts) -> str:
         spec.text,
         "Not a medical device: not for clinical use.",
         *facts.notes,
-        _section("What it is", _about(spec)),
+        _section("What it is", _about(spec, "mm" if facts.evaluation is None else facts.evaluation.unit)),
         _section("Structures", _structures(spec.labels)),
         _section("Data", _data(spec, facts)),
         _section("Measured", _measured(spec.figures, facts)),
@@ -96,13 +96,14 @@ def _numbers(values: Sequence[float]) -> str:
     return " x ".join(f"{value:g}" for value in values)
 
 
-def _about(spec: ModelSpec) -> str:
+def _about(spec: ModelSpec, unit: str) -> str:
+    patch, spacing = _numbers(spec.patch_size), _numbers(spec.spacing)
     channels = ", ".join(f"{channel.role} ({channel.modality})" for channel in spec.channels)
     return _items(
         [
             ("Network", f"`{spec.network.name}`, {spec.network.spatial_dims}D"),
             ("Input", channels),
-            ("Patch", f"{_numbers(spec.patch_size)} voxels at {_numbers(spec.spacing)} mm (the network's axis order)"),
+            ("Patch", f"{patch} samples, one every {spacing} {unit} (the network's axis order)"),
             ("Orientation", f"`{spec.orientation}`"),
             ("Folds", ", ".join(spec.folds)),
         ]
