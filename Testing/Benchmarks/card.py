@@ -17,31 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from _record import Entry, Record, parser_of, ratio, run
+from scan import STATE, arguments
 
 CHANNELS, LENGTH = 64, 1 << 20
 _FLOATS = 4  # u, delta and z read, y written; B and C are shared by all channels
 _PEERS = ("mamba_ssm", "torch")
-
-
-def _problem(length: int, channels: int, device: str) -> dict[str, Any]:
-    import torch
-    from _card import STATE
-
-    generator = torch.Generator(device).manual_seed(length)
-
-    def draw(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator, device=device)
-
-    return {
-        "u": draw(1, channels, length),
-        "delta": draw(1, channels, length),
-        "A": -torch.exp(draw(channels, STATE)),
-        "B": draw(1, STATE, length),
-        "C": draw(1, STATE, length),
-        "D": draw(channels),
-        "z": draw(1, channels, length),
-        "delta_bias": draw(channels),
-    }
 
 
 def _backends(device: str) -> list[str]:
@@ -56,8 +36,6 @@ def _backends(device: str) -> list[str]:
 
 def _bound(length: int, channels: int, able: Entry) -> float:
     """Seconds below which no scan can be: each input and output once, or 16 exponentials a token and channel."""
-    from _card import STATE
-
     numbers = length * channels
     moved = 4.0 * (numbers * _FLOATS + 2 * STATE * length)
     return max(moved / able["bytes_a_second"], numbers * STATE / able["exponentials_a_second"])
@@ -69,8 +47,9 @@ def _point(record: Record, curve: str, length: int, channels: int, chosen: argpa
 
     from mambaseg import scan
 
-    given = _problem(length, channels, chosen.device)
-    leaves = {name: tensor.clone().requires_grad_() for name, tensor in given.items()}
+    given = arguments(length, channels, gradient=False, device=chosen.device)
+    leaves = arguments(length, channels, gradient=True, device=chosen.device)
+    wanted = [value for value in leaves.values() if isinstance(value, torch.Tensor)]
     weight = torch.ones(1, channels, length, device=chosen.device)
     for backward in (False, True) if chosen.backward else (False,):
         found: dict[str, Entry] = {}
@@ -78,11 +57,11 @@ def _point(record: Record, curve: str, length: int, channels: int, chosen: argpa
 
             def forward(name: str = name) -> Any:
                 with torch.inference_mode():
-                    return scan.selective_scan(**given, delta_softplus=True, backend=name)
+                    return scan.selective_scan(**given, backend=name)
 
             def both(name: str = name) -> Any:
-                y = scan.selective_scan(**leaves, delta_softplus=True, backend=name)
-                return torch.autograd.grad(y, list(leaves.values()), weight)
+                y = scan.selective_scan(**leaves, backend=name)
+                return torch.autograd.grad(y, wanted, weight)
 
             work = both if backward else forward
             try:

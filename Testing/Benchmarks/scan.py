@@ -22,14 +22,14 @@ LONGEST_LOOP, LONGEST_LOOP_BACK = 100_000, 2_000
 CHANNELS, LENGTH = 64, 10_000
 
 
-def arguments(length: int, channels: int, *, gradient: bool) -> dict[str, Any]:
+def arguments(length: int, channels: int, *, gradient: bool, device: str = "cpu") -> dict[str, Any]:
     """One problem as a Mamba block has it: softplus, skip and gate, state 16."""
     import torch
 
-    generator = torch.Generator().manual_seed(length)
+    generator = torch.Generator(device).manual_seed(length)
 
     def draw(*shape: int) -> torch.Tensor:
-        return torch.randn(*shape, generator=generator)
+        return torch.randn(*shape, generator=generator, device=device)
 
     tensors = {
         "u": draw(1, channels, length),

@@ -23,7 +23,7 @@ TOLERANCE = 1e-5  # what the docstring of run_forward promises
 
 
 def problem_of(arguments: dict[str, Any], start: Tensor | None = None) -> ScanProblem:
-    return make_problem(**arguments, start=start)
+    return make_problem(**arguments, start=start).computed()
 
 
 @pytest.mark.parametrize("shift", [0.0, -4.0, -8.0])

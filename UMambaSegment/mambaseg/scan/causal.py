@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mambaseg.scan.probe import fault_of
+from mambaseg.scan.probe import fault_of, there_and_back
 from mambaseg.scan.reference import largest_error
-from mambaseg.scan.registry import TOLERANCE, choose_backend
+from mambaseg.scan.registry import TOLERANCE, runs_triton
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def causal_convolution(u: Tensor, weight: Tensor, bias: Tensor | None, backend: 
     Tensor
         ``(batch, channels, length)``.
     """
-    if _on_card(u, backend):
+    if u.dtype != torch.float64 and runs_triton(backend, u) and not _fault(u.device.type):
         from mambaseg.scan.triton_causal import causal_silu
 
         if torch.is_autocast_enabled(u.device.type):
@@ -51,30 +51,16 @@ def _plain(u: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return functional.silu(padded[..., : u.shape[2]])
 
 
-def _on_card(u: Tensor, backend: str) -> bool:
-    if u.is_meta or 0 in u.shape or u.dtype == torch.float64 or (backend == "auto" and not u.is_cuda):
-        return False
-    if choose_backend(backend, u, with_gradient=False)[0] != "triton":
-        return False
-    return not _fault(u.device.type)
-
-
 @lru_cache(maxsize=2)
 def _fault(device: str) -> str:
     """Hold the kernels, there and back, against torch's convolution, once a process."""
 
-    def both(function: object) -> list[Tensor]:
-        generator = torch.Generator().manual_seed(20240131)
-        shapes = ((2, 5, 37), (5, 1, 4), (5,))
-        leaves = [torch.randn(*shape, generator=generator).to(device).requires_grad_() for shape in shapes]
-        with torch.enable_grad(), torch.autocast(device, enabled=False):
-            y = function(*leaves)  # type: ignore[operator]
-            return [y, *torch.autograd.grad(y.square().sum(), leaves)]
-
     def error() -> float:
         from mambaseg.scan.triton_causal import causal_silu
 
-        return largest_error(both(causal_silu), both(_plain))
+        generator = torch.Generator().manual_seed(20240131)
+        given = [torch.randn(*shape, generator=generator).to(device) for shape in ((2, 5, 37), (5, 1, 4), (5,))]
+        return largest_error(there_and_back(causal_silu, given), there_and_back(_plain, given))
 
     fault = fault_of(error, TOLERANCE)
     if fault:

@@ -7,7 +7,7 @@ import logging
 import torch
 from torch import Tensor
 
-from mambaseg.scan.problem import ScanProblem, checked_problem
+from mambaseg.scan.problem import ScanProblem, make_problem
 from mambaseg.scan.registry import choose_backend, note_use, takes_half
 
 _log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def selective_scan(
     Gu and Dao, Mamba (arXiv 2312.00752); the arguments are those of the published ``selective_scan_fn``, and one more.
     """
     with torch.autocast(u.device.type if u.device.type != "meta" else "cpu", enabled=False):
-        problem = checked_problem(u, delta, A, B, C, D, z, delta_bias, delta_softplus, start_state)
+        problem = make_problem(u, delta, A, B, C, D, z, delta_bias, delta_softplus, start_state)
         y, last = _run(problem, backend, wants_state=return_last_state)
     y = y.to(u.dtype)
     return (y, last) if return_last_state else y

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from mambaseg.scan.operator import selective_scan
-from mambaseg.scan.probe import fault_of
+from mambaseg.scan.probe import fault_of, there_and_back
 from mambaseg.scan.reference import largest_error
-from mambaseg.scan.registry import TOLERANCE, choose_backend, note_use
+from mambaseg.scan.registry import TOLERANCE, choose_backend, note_use, runs_triton
 
 DIRECTIONS = 4
 _ROUGH = 0.02  # of the largest value, for half types, whose results are rounded in another order
@@ -99,7 +99,11 @@ def scan_picture(
 
         note_use("numba")
         return picture_numba(u, delta, A, B, C, D, delta_bias)
-    if _walks_on_card(backend, u, A):
+    if (
+        A.shape[1]
+        and runs_triton(backend, u, delta, A, B, C, D, delta_bias)
+        and not _card_fault(u.device.type, u.dtype)
+    ):
         from mambaseg.scan.triton_backend import picture_triton
 
         note_use("triton")
@@ -126,15 +130,6 @@ def _walks_in_place(backend: str, tensors: tuple[Tensor, ...]) -> bool:
     return not _kernel_fault()
 
 
-def _walks_on_card(backend: str, u: Tensor, A: Tensor) -> bool:
-    """Whether the Triton kernels walk the picture."""
-    if u.is_meta or 0 in u.shape or A.shape[1] == 0:
-        return False
-    if choose_backend(backend, u, with_gradient=torch.is_grad_enabled())[0] != "triton":
-        return False
-    return not _card_fault(u.device.type, u.dtype)
-
-
 @lru_cache(maxsize=8)
 def _card_fault(device: str, dtype: torch.dtype) -> str:
     """Hold the Triton kernels' walk, there and back, against the four sequences, once a process and type."""
@@ -143,8 +138,7 @@ def _card_fault(device: str, dtype: torch.dtype) -> str:
     def error() -> float:
         given = [tensor.to(device) for tensor in _example(rows=2, columns=5, inner=5)]
         given = [given[0].to(dtype), *given[1:]]
-        found, wanted = _with_gradients(picture_triton, given), _with_gradients(_four_sequences, given)
-        return largest_error([each.float() for each in found], [each.float() for each in wanted])
+        return largest_error(there_and_back(picture_triton, given), there_and_back(_four_sequences, given))
 
     fault = fault_of(error, TOLERANCE if dtype == torch.float32 else _ROUGH)
     if fault:
@@ -159,13 +153,6 @@ def _card_fault(device: str, dtype: torch.dtype) -> str:
 
 def _four_sequences(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, delta_bias: Tensor) -> Tensor:
     return scan_picture(u, delta, A, B, C, D, delta_bias, backend="torch")
-
-
-def _with_gradients(function: Callable[..., Tensor], tensors: list[Tensor]) -> list[Tensor]:
-    leaves = [tensor.detach().clone().requires_grad_() for tensor in tensors]
-    with torch.enable_grad():
-        y = function(*leaves)
-        return [y, *torch.autograd.grad(y.float().square().sum(), leaves)]
 
 
 @lru_cache(maxsize=1)

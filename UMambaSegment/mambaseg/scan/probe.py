@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
 
 
 def fault_of(error: Callable[[], float], allowed: float) -> str:
@@ -20,3 +24,24 @@ def fault_of(error: Callable[[], float], allowed: float) -> str:
     except Exception as raised:  # noqa: BLE001  (a probe: whatever goes wrong is the caller's to report)
         return f"{type(raised).__name__}: {raised}"
     return "" if off <= allowed else f"it is off by {off:.2g} of the largest value"  # NaN fails too
+
+
+def _as_it_is(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+@contextlib.contextmanager
+def undisturbed(device: str) -> Iterator[None]:
+    """Gradients on, autocast off, and none of the caller's hooks, which count or move what is kept for them."""
+    own = torch.autograd.graph.saved_tensors_hooks(_as_it_is, _as_it_is)
+    with own, torch.enable_grad(), torch.autocast(device, enabled=False):
+        yield
+
+
+def there_and_back(function: Callable[..., Tensor], tensors: Sequence[Tensor]) -> list[Tensor]:
+    """What a function gives, and the gradients of the sum of its squares, all in float32."""
+    leaves = [tensor.detach().clone().requires_grad_() for tensor in tensors]
+    with undisturbed(leaves[0].device.type):
+        y = function(*leaves)
+        gradients = torch.autograd.grad(y.float().square().sum(), leaves)
+    return [each.detach().float() for each in (y, *gradients)]

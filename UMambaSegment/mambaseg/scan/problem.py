@@ -155,28 +155,6 @@ def make_problem(
     delta_softplus: bool,
     start: Tensor | None = None,
 ) -> ScanProblem:
-    """Check shapes and bring everything to the computing type.
-
-    Raises
-    ------
-    ValueError
-        If a shape, type or device does not fit, in a sentence that names the argument.
-    """
-    return checked_problem(u, delta, A, B, C, D, z, delta_bias, delta_softplus, start).computed()
-
-
-def checked_problem(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    delta_bias: Tensor | None,
-    delta_softplus: bool,
-    start: Tensor | None = None,
-) -> ScanProblem:
     """Check shapes and give B and C their groups; every tensor keeps its type.
 
     Raises

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mambaseg.scan.autograd import scan_torch
-from mambaseg.scan.probe import fault_of
+from mambaseg.scan.probe import fault_of, undisturbed
 from mambaseg.scan.problem import ScanProblem, make_problem
 from mambaseg.scan.reference import largest_error, scan_reference
 
@@ -109,7 +109,7 @@ def _check_problem(device: str, *, with_start: bool, length: int = 83) -> ScanPr
         draw(dim),
         delta_softplus=True,
         start=draw(batch, dim, state) if with_start else None,
-    )
+    ).computed()
 
 
 def check_backend(entry: BackendEntry, device: str) -> BackendCheck:
@@ -155,10 +155,6 @@ def _half_error(backend: Backend, device: str) -> float:
     return largest_error([each.float() for each in found], wanted)
 
 
-def _as_it_is(tensor: Tensor) -> Tensor:
-    return tensor
-
-
 def gradient_error(backend: Backend, device: str, *, with_start: bool) -> float:
     """How far a backend's gradients are off the reference's, relative to each one's largest value."""
     gradients: list[list[Tensor]] = []
@@ -166,8 +162,7 @@ def gradient_error(backend: Backend, device: str, *, with_start: bool) -> float:
         problem = _check_problem(device, with_start=with_start, length=270)
         for tensor in problem.tensors:
             tensor.requires_grad_()
-        own = torch.autograd.graph.saved_tensors_hooks(_as_it_is, _as_it_is)  # a caller's count or move what is kept
-        with own, torch.enable_grad(), torch.autocast(device, enabled=False):
+        with undisturbed(device):
             y, _ = function(problem)
             gradients.append(list(torch.autograd.grad(y.square().sum(), problem.tensors)))
     return largest_error(*gradients)
@@ -266,6 +261,21 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 _DOUBLE = ("torch", "reference")
+
+
+def runs_triton(backend: str, *tensors: Tensor) -> bool:
+    """Whether a scan of these tensors would run on the ``triton`` backend; the first says where, and of which type.
+
+    Raises
+    ------
+    ValueError
+        If the named backend does not exist or does not work here.
+    """
+    u = tensors[0]
+    if u.is_meta or 0 in u.shape or (backend == "auto" and not u.is_cuda):
+        return False
+    with_gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    return choose_backend(backend, u, with_gradient=with_gradient)[0] == "triton"
 
 
 def takes_half(name: str) -> bool:

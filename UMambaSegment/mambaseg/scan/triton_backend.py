@@ -13,25 +13,15 @@ from torch import Tensor
 
 from mambaseg.scan.problem import ScanProblem
 from mambaseg.scan.triton_gradient import backward
-from mambaseg.scan.triton_launch import INTERPRETED, Inputs, forward
+from mambaseg.scan.triton_launch import INTERPRETED, Inputs, forward, on_device_of
 
 _DIRECTIONS = 4
 _HALF = (torch.float16, torch.bfloat16, torch.float32)
 
 
-def _inputs(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    B: Tensor,
-    C: Tensor,
-    D: Tensor | None,
-    z: Tensor | None,
-    bias: Tensor | None,
-    start: Tensor | None,
-    softplus: bool,
-    picture: Sequence[int],
-) -> Inputs:
+def _inputs(tensors: Sequence[Any], softplus: bool, picture: Sequence[int]) -> Inputs:
+    u, delta, A, B, C, D, z, bias, start = tensors
+
     def plain(tensor: Tensor | None) -> Tensor | None:
         return None if tensor is None else tensor.float().contiguous()
 
@@ -75,8 +65,8 @@ def triton_scan(
     last_state
         ``(batch, dim, state)`` in float32.
     """
-    with _device_of(u):
-        return forward(_inputs(u, delta, A, B, C, D, z, bias, start, softplus, picture))
+    with on_device_of(u):
+        return forward(_inputs((u, delta, A, B, C, D, z, bias, start), softplus, picture))
 
 
 @triton_scan.register_fake
@@ -104,8 +94,8 @@ def triton_scan_backward(
     picture: Sequence[int],
 ) -> list[Tensor]:
     """Gradients of `triton_scan` for u, delta, A, B, C, D, z, bias and start; empty where there is no such argument."""
-    with _device_of(u):
-        found = backward(_inputs(u, delta, A, B, C, D, z, bias, start, softplus, picture), dy, d_last)
+    with on_device_of(u):
+        found = backward(_inputs((u, delta, A, B, C, D, z, bias, start), softplus, picture), dy, d_last)
     du = found.u if not picture else found.u.view(len(u), _DIRECTIONS, *u.shape[1:]).sum(1)
     every = (du, found.delta, found.A, found.B, found.C, found.D, found.z, found.bias, found.start)
     given = (u, delta, A, B, C, D, z, bias, start)
@@ -136,11 +126,6 @@ def _gradients(ctx: Any, dy: Tensor | None, d_last: Tensor | None) -> tuple[Tens
 
 
 torch.library.register_autograd("mambaseg::triton_scan", _gradients, setup_context=_keep)
-
-
-def _device_of(tensor: Tensor) -> torch.cuda.device:
-    """Triton launches on the current card, which need not be the tensor's; -1 changes nothing."""
-    return torch.cuda.device(tensor.device if tensor.is_cuda else -1)
 
 
 def _refuse_wrong_place(u: Tensor) -> None:

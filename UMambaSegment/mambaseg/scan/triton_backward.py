@@ -9,7 +9,17 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from mambaseg.scan.triton_device import _LOG2E, decay, made_place, pixel, then, time_step, time_step_slope
+from mambaseg.scan.triton_device import (
+    _LOG2E,
+    channels_of,
+    decay,
+    made_place,
+    pixel,
+    step_at,
+    then,
+    time_step,
+    time_step_slope,
+)
 
 
 @triton.jit
@@ -24,12 +34,8 @@ def own_leaving(
 
     ``own`` is (batch, dim, chunks, state), ``total`` (batch, dim, chunks). Grid: chunks, blocks of channels, batch.
     """
-    blocks = tl.cdiv(channels, DIM)
-    group, block = tl.program_id(1) // blocks, tl.program_id(1) % blocks
     chunk, sample = tl.program_id(0), tl.program_id(2).to(tl.int64)
-    inside = (block * DIM + tl.arange(0, DIM)).to(tl.int64)
-    there = inside < channels
-    d = group * channels + inside
+    group, _, there, d = channels_of(channels, 1, 0, DIM)
     n = tl.arange(0, STATE)
     grid = there[:, None] & (n < state)[None, :]
     A_ = tl.load(A + d[:, None] * state + n[None, :], grid, 0.0) * _LOG2E
@@ -41,8 +47,7 @@ def own_leaving(
     for token in range(count):
         t = end - token
         made, where = made_place(t, group, length, PICTURE), pixel(t, group, length, rows, columns, PICTURE)
-        x = tl.load(delta + sample * d_b + d * d_d + made * d_t, there, 0.0).to(tl.float32)
-        step = tl.where(there, time_step(x + bias_, SOFTPLUS), 0.0)
+        step = step_at(delta + sample * d_b + d * d_d + made * d_t, bias_, there, SOFTPLUS)
         out = tl.load(dy + sample * y_b + d * y_d + where * y_t, there, 0.0).to(tl.float32)
         if GATE:
             z_ = tl.load(z + sample * z_b + d * z_d + where * z_t, there, 0.0).to(tl.float32)
@@ -90,9 +95,7 @@ def gradients(
     d_B = tl.zeros([STATE, TOKENS], tl.float32)
     d_C = tl.zeros([STATE, TOKENS], tl.float32)
     for part in range(rounds):
-        inside = ((block * rounds + part) * DIM + tl.arange(0, DIM)).to(tl.int64)
-        there = inside < channels
-        d = group * channels + inside
+        _, inside, there, d = channels_of(channels, rounds, part, DIM)
         grid = there[:, None] & known[None, :]
         A_ = tl.load(A + d[:, None] * state + n[None, :], grid, 0.0)
         bias_ = tl.load(bias + d, there, 0.0) if BIAS else tl.zeros([DIM], tl.float32)

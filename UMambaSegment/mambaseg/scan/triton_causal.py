@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from mambaseg.scan.triton_launch import INTERPRETED, grid
+from mambaseg.scan.triton_launch import INTERPRETED, grid, on_device_of
 
 _TOKENS, _DIM = (16, 4) if INTERPRETED else (256, 4)
 
@@ -95,7 +95,7 @@ def causal_silu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         Of the shape and type of ``x``, contiguous.
     """
     y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    with torch.cuda.device(x.device if x.is_cuda else -1):
+    with on_device_of(x):
         _forward[_launch(x)[1]](
             *(x, weight.contiguous(), bias, y, x.shape[1], x.shape[2], *x.stride()),
             WIDTH=weight.shape[2],
@@ -119,7 +119,7 @@ def causal_silu_backward(dy: Tensor, x: Tensor, weight: Tensor, bias: Tensor) ->
     dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     dw = torch.empty(batch, chunks, channels, width, device=x.device)
     db = torch.empty(batch, chunks, channels, device=x.device)
-    with torch.cuda.device(x.device if x.is_cuda else -1):
+    with on_device_of(x):
         _backward[launch](
             *(x, weight.contiguous(), bias, dy, dx, dw, db, channels, x.shape[2], chunks, *x.stride(), *dy.stride()),
             WIDTH=width,

@@ -16,6 +16,26 @@ _LINEAR_FROM = tl.constexpr(20.0)  # softplus is its argument from there on, as 
 
 
 @triton.jit
+def channels_of(channels, rounds, part, DIM: tl.constexpr):
+    """Which channels a program works on: their group, place in it, whether they are there, and place among all.
+
+    Programs of a launch lie along chunks, blocks of ``rounds * DIM`` channels of one group, and samples; ``part`` is
+    which of the ``rounds``.
+    """
+    blocks = tl.cdiv(channels, DIM * rounds)
+    group, block = tl.program_id(1) // blocks, tl.program_id(1) % blocks
+    inside = ((block * rounds + part) * DIM + tl.arange(0, DIM)).to(tl.int64)
+    return group, inside, inside < channels, group * channels + inside
+
+
+@triton.jit
+def step_at(delta, bias, there, SOFTPLUS: tl.constexpr):
+    """The steps of some channels at one token; none where there is no channel."""
+    x = tl.load(delta, there, 0.0).to(tl.float32)
+    return tl.where(there, time_step(x + bias, SOFTPLUS), 0.0)
+
+
+@triton.jit
 def time_step(x, SOFTPLUS: tl.constexpr):
     """The step of a raw value; softplus as torch computes it."""
     if SOFTPLUS:

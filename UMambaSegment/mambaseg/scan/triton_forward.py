@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from mambaseg.scan.triton_device import _LOG2E, decay, made_place, pixel, then, time_step
+from mambaseg.scan.triton_device import _LOG2E, channels_of, decay, made_place, pixel, step_at, then
 
 
 @triton.jit
@@ -20,12 +20,8 @@ def own_ends(
 
     ``own`` is (batch, dim, chunks, state), ``total`` (batch, dim, chunks). Grid: chunks, blocks of channels, batch.
     """
-    blocks = tl.cdiv(channels, DIM)
-    group, block = tl.program_id(1) // blocks, tl.program_id(1) % blocks
     chunk, sample = tl.program_id(0), tl.program_id(2).to(tl.int64)
-    inside = (block * DIM + tl.arange(0, DIM)).to(tl.int64)
-    there = inside < channels
-    d = group * channels + inside
+    group, inside, there, d = channels_of(channels, 1, 0, DIM)
     n = tl.arange(0, STATE)
     grid = there[:, None] & (n < state)[None, :]
     A_ = tl.load(A + d[:, None] * state + n[None, :], grid, 0.0) * _LOG2E
@@ -37,8 +33,7 @@ def own_ends(
     for token in range(tl.minimum(TOKENS, length - chunk * TOKENS)):
         t = first + token
         made, where = made_place(t, group, length, PICTURE), pixel(t, group, length, rows, columns, PICTURE)
-        x = tl.load(delta + sample * d_b + d * d_d + made * d_t, there, 0.0).to(tl.float32)
-        step = tl.where(there, time_step(x + bias_, SOFTPLUS), 0.0)
+        step = step_at(delta + sample * d_b + d * d_d + made * d_t, bias_, there, SOFTPLUS)
         u_ = tl.load(u + sample * u_b + u_channel * u_d + where * u_t, there, 0.0).to(tl.float32)
         place = sample * B_b + group * B_g + n.to(tl.int64) * B_n + made * B_t
         B_ = tl.load(B + place, n < state, 0.0).to(tl.float32)
@@ -99,12 +94,8 @@ def outputs(
     TOKENS: tl.constexpr, DIM: tl.constexpr, STATE: tl.constexpr,
 ):  # fmt: skip
     """The outputs of each chunk from the state before it, with skip and gate. Grid: as of `own_ends`."""
-    blocks = tl.cdiv(channels, DIM)
-    group, block = tl.program_id(1) // blocks, tl.program_id(1) % blocks
     chunk, sample = tl.program_id(0), tl.program_id(2).to(tl.int64)
-    inside = (block * DIM + tl.arange(0, DIM)).to(tl.int64)
-    there = inside < channels
-    d = group * channels + inside
+    group, inside, there, d = channels_of(channels, 1, 0, DIM)
     n = tl.arange(0, STATE)
     grid = there[:, None] & (n < state)[None, :]
     A_ = tl.load(A + d[:, None] * state + n[None, :], grid, 0.0) * _LOG2E
@@ -117,8 +108,7 @@ def outputs(
     for token in range(tl.minimum(TOKENS, length - chunk * TOKENS)):
         t = first + token
         made, where = made_place(t, group, length, PICTURE), pixel(t, group, length, rows, columns, PICTURE)
-        x = tl.load(delta + sample * d_b + d * d_d + made * d_t, there, 0.0).to(tl.float32)
-        step = tl.where(there, time_step(x + bias_, SOFTPLUS), 0.0)
+        step = step_at(delta + sample * d_b + d * d_d + made * d_t, bias_, there, SOFTPLUS)
         u_ = tl.load(u + sample * u_b + u_channel * u_d + where * u_t, there, 0.0).to(tl.float32)
         B_place = sample * B_b + group * B_g + n.to(tl.int64) * B_n + made * B_t
         C_place = sample * C_b + group * C_g + n.to(tl.int64) * C_n + made * C_t

@@ -15,7 +15,7 @@ from mambaseg.paths import user_cache_folder
 from mambaseg.scan import triton_forward as kernels
 from mambaseg.scan.triton_tuning import Tuner
 
-_COMPOSED = 64  # chunks that are put together at once; with twice as many registers spill on an A100
+_COMPOSED = 64  # chunks that are put together at once, so that their states fit a program's registers
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,11 @@ def _seconds(given: Inputs, cut: Cut) -> float:
         return float("inf")
     torch.cuda.synchronize()
     return min(float(events[n].elapsed_time(events[n + 1])) for n in range(0, 2 * _TIMED, 2)) / 1000
+
+
+def on_device_of(tensor: Tensor) -> torch.cuda.device:
+    """Triton launches on the current card, which need not be the tensor's; -1 changes nothing."""
+    return torch.cuda.device(tensor.device if tensor.is_cuda else -1)
 
 
 def grid(chunks: int, blocks: int, batch: int) -> tuple[int, int, int]:

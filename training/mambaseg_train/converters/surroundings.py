@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from mambaseg.io import write_volume
 from mambaseg.phantom import Phantom, make_phantom
+from mambaseg.volume import Volume
 from mambaseg_train.converters.pieces import mapped_labels, read
 from mambaseg_train.converters.trunk import trunk
 from mambaseg_train.errors import DataError
@@ -225,20 +226,28 @@ class Elsewhere:
 
     def write(self, path: Path) -> None:
         """Read, change and write it."""
-        volume = read(self.source)
+        coarse = _coarse(self.source)
         rng = np.random.default_rng([self.seed, 5])
-        spacing = volume.geometry.spacing
-        step = max(1, round(_COARSE / spacing[0]))
-        slices, rows, columns = (volume.shape[0], *(n // step * step for n in volume.shape[1:]))
-        blocks = volume.voxels[:, :rows, :columns].reshape(slices, rows // step, step, columns // step, step)
-        coarse = blocks.mean(axis=(2, 4), dtype=np.float32)
-        more = max(0, round(_LONG / spacing[2]) - slices)
-        coarse = np.pad(coarse, ((more // 2, more - more // 2), (0, 0), (0, 0)), mode="symmetric")
-        coarse += rng.normal(0, rng.uniform(0, 20), coarse.shape).astype(np.float32)
+        noisy = coarse.voxels + rng.normal(0, rng.uniform(0, 20), coarse.shape).astype(np.float32)
         scale = rng.uniform(0.85, 1.15)
-        geometry = replace(volume.geometry, spacing=(spacing[0] * step * scale, spacing[1] * step * scale, spacing[2]))
-        voxels = np.zeros(coarse.shape, np.uint8) if self.is_label else np.rint(coarse).astype(np.int16)
+        across, along, between = coarse.geometry.spacing
+        geometry = replace(coarse.geometry, spacing=(across * scale, along * scale, between))
+        voxels = np.zeros(coarse.shape, np.uint8) if self.is_label else np.rint(noisy).astype(np.int16)
         write_volume(voxels, geometry, path)
+
+
+@lru_cache(maxsize=1)
+def _coarse(source: Path) -> Volume:
+    """The scan averaged over pixels and prolonged; it serves all seeds, image and label."""
+    volume = read(source)
+    spacing = volume.geometry.spacing
+    step = max(1, round(_COARSE / spacing[0]))
+    slices, rows, columns = (volume.shape[0], *(n // step * step for n in volume.shape[1:]))
+    blocks = volume.voxels[:, :rows, :columns].reshape(slices, rows // step, step, columns // step, step)
+    more = max(0, round(_LONG / spacing[2]) - slices)
+    around = ((more // 2, more - more // 2), (0, 0), (0, 0))
+    voxels = np.pad(blocks.mean(axis=(2, 4), dtype=np.float32), around, mode="symmetric")
+    return Volume(voxels, replace(volume.geometry, spacing=(spacing[0] * step, spacing[1] * step, spacing[2])))
 
 
 @lru_cache(maxsize=1)

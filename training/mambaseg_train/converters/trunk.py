@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 
@@ -26,6 +27,7 @@ _LOWEST, _HIGHEST = -300, 330
 _BACK = 92.0
 
 
+@lru_cache(maxsize=1)  # image and label are written one after the other
 def trunk(seed: int) -> Volume:
     """CT of a trunk, somewhere between pelvis and shoulders.
 
