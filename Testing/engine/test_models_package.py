@@ -14,6 +14,7 @@ import torch
 
 from mambaseg.errors import ModelError, OutputError
 from mambaseg.models import Model, ModelSpec, load_model, read_package, write_package
+from mambaseg.models.package import copy_package
 from mambaseg.models.spec import Channel, Label, NetworkSpec, Normalisation
 from mambaseg.models.weights import find_aliases, pack_weights, unpack_weights
 
@@ -65,6 +66,21 @@ def test_what_is_written_comes_back(tmp_path: Path, states: dict[str, dict[str, 
     assert not network.training
     assert torch.equal(network.state_dict()["encoder.stem.0.conv1.weight"], states["1"]["encoder.stem.0.conv1.weight"])
     assert list(tmp_path.iterdir()) == [tmp_path / name]
+
+
+@pytest.mark.parametrize("name", ["small", "small.mambaseg"])
+def test_pictures_lie_with_it_and_go_along_when_it_is_copied(
+    tmp_path: Path, states: dict[str, dict[str, torch.Tensor]], name: str
+) -> None:
+    write_package(tmp_path / name, SPEC, states, "# Card\n", "Licence\n", thumbnail=b"small", plot=b"large")
+    copy_package(read_package(tmp_path / name), tmp_path / "copy")
+    for place in (tmp_path / name, tmp_path / "copy"):
+        package = read_package(place)
+        assert (package.thumbnail, package.plot) == (b"small", b"large")
+    assert (tmp_path / "copy" / "figures.png").read_bytes() == b"large"
+    with pytest.raises(ModelError, match="plot has 4194305 bytes"):
+        write_package(tmp_path / "x", SPEC, states, "", "", plot=bytes(4 * 1024**2 + 1))
+    assert not (tmp_path / "x").exists()
 
 
 def test_shared_tensors_are_stored_once_and_restored(states: dict[str, dict[str, torch.Tensor]]) -> None:

@@ -62,7 +62,7 @@ class Checker(HTMLParser):
         assert all(value is not None for _name, value in attrs)
 
     def handle_startendtag(self, tag, attrs):
-        assert not attrs
+        assert not attrs or tag == "img"
         self.tags.add(tag)
 
     def handle_endtag(self, tag):
@@ -113,6 +113,30 @@ def test_colours_are_cells_and_text_has_none():
 def test_only_what_qts_rich_text_knows():
     _, tags = read(card_html(FULL))
     assert tags <= {"h3", "h4", "p", "b", "i", "small", "table", "tr", "td", "th", "br", "a"}
+
+
+def test_the_plot_of_the_figures_is_shown_where_it_is(tmp_path):
+    gui = pytest.importorskip("PySide6.QtGui", reason="PySide6 is not installed here", exc_type=ImportError)
+    core = pytest.importorskip("PySide6.QtCore", reason="PySide6 is not installed here", exc_type=ImportError)
+    place = tmp_path / "a plot & more.png"
+    picture = gui.QImage(800, 400, gui.QImage.Format.Format_RGB32)
+    picture.fill(0x336699)
+    assert picture.save(str(place))
+    html = card_html(replace(FULL, plot_path=place))
+    _, tags = read(html)
+    assert "img" in tags
+    found = []
+    document = gui.QTextDocument()
+    document.setHtml(html)
+    block = document.begin()
+    while block.isValid():
+        for fragment in block:
+            image = fragment.fragment().charFormat().toImageFormat()
+            if image.isValid():
+                found.append((gui.QImage(core.QUrl(image.name()).toLocalFile()).size().width(), image.width()))
+        block = block.next()
+    assert found == [(800, 380)]
+    assert "<img" not in card_html(FULL)
 
 
 def test_everything_from_a_model_is_escaped():

@@ -13,6 +13,8 @@ import pytest
 from mambaseg.geometry import Geometry
 from mambaseg.io import write_volume
 from mambaseg.models import bundled_models, load_model
+from mambaseg.models.package import read_package
+from mambaseg_train.bundled import contours
 from mambaseg_train.bundled.behaviour import _swapped
 from mambaseg_train.bundled.make import Places, _export, _stored, make
 from mambaseg_train.bundled.models import BUNDLED, Bundled, bundled
@@ -67,6 +69,9 @@ def test_shipped_models_are_small_and_their_cards_say_what_a_person_must_know():
         for words in ("Not a medical device", "Where it fails", "three worst cases", "Licence of the data", "Cite"):
             assert words in card, (name, words)
         assert "SHA-256" in card
+        assert "| Residual U-Net |" in card.split("## Networks compared")[1], "the control stands beside it"
+        assert "](figures.png)" in card
+        assert (read_package(Path(model.origin)).plot or b"").startswith(b"\x89PNG")
         assert model.spec.figures
         assert model.spec.citation
         assert model.spec.source["training"]["all"]["settings"]["seed"] == 12345
@@ -120,6 +125,32 @@ def test_exchanged_sides_are_seen(tmp_path: Path):
     write_volume(labels[:, :, ::-1].copy(), Geometry(), tmp_path / "wrong.nii.gz")
     write_volume(np.where(labels == 3, 0, labels), Geometry(), tmp_path / "one.nii.gz")
     assert _swapped(tmp_path, {"right parotid": 3, "left parotid": 4}) == (1, 2)
+
+
+def test_contours_of_something_else_are_told():
+    truth = np.zeros((10, 40, 40), np.uint8)
+    truth[:, 10:13, 10:13] = 2
+    block = truth.copy()
+    block[2:8, 5:35, 5:35] = 2
+    block[:, 0, 0] = 1
+    found = [
+        *contours.look("a", truth, truth, (2.0, 2.0, 5.0), {"brainstem": 1, "cord": 2}),
+        *contours.look("b", truth, np.where(np.arange(10)[:, None, None] < 5, truth, 0), (2.0, 2.0, 5.0), {"cord": 2}),
+        *contours.look("c", block, truth, (2.0, 2.0, 5.0), {"brainstem": 1, "cord": 2}),
+    ]
+    assert [(one.case, one.structure) for one in found] == [
+        ("a", "cord"),
+        ("b", "cord"),
+        ("c", "brainstem"),
+        ("c", "cord"),
+    ]
+    assert found[0].section == pytest.approx(0.36)  # 9 voxels of 4 mm2
+    assert found[0].volume_ml == pytest.approx(1.8)
+    (said,) = contours.sentences(found)
+    assert said.startswith("1 of the 3 contours of the cord")
+    assert "c (109 ml, Dice 0.03)" in said
+    assert "without them the mean Dice of the cord is 0.833" in said
+    assert contours.sentences(found[:2]) == ()
 
 
 def test_cost_is_told_in_a_sentence():

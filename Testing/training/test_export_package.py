@@ -27,6 +27,7 @@ from mambaseg_train.export.verify import verify_package
 from mambaseg_train.predict import validation_cases
 from mambaseg_train.trainer.record import RECORD_FILE
 
+COMPARISONS = Path(__file__).parents[2] / "docs" / "comparison"
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -55,7 +56,12 @@ def _check_verified(exported: Exported, count: int) -> None:
 def test_a_package_with_everything(finished: Finished, tmp_path: Path):
     place = tmp_path / "blobs.mambaseg"
     details = Details(
-        id="blobs", version="1.2", title="Blobs", notes=("Only a test.",), checked=("Tried on nothing else.",)
+        id="blobs",
+        version="1.2",
+        title="Blobs",
+        notes=("Only a test.",),
+        checked=("Tried on nothing else.",),
+        comparison=COMPARISONS / "hippocampus_3d" / "comparison.json",
     )
     changes = {"summary": finished.summary, "control": finished.summary, "verify": 1, "picture": True}
     exported, said = _export(finished, place, details=details, **changes)
@@ -88,6 +94,11 @@ def test_a_package_with_everything(finished: Finished, tmp_path: Path):
     assert [figure.structure for figure in spec.figures if figure.metric == "Sensitivity"] == [ALL]
     assert package.card == exported.card
     assert (package.thumbnail or b"").startswith(b"\x89PNG")
+    assert (package.plot or b"").startswith(b"\x89PNG")
+    assert "](figures.png)" in exported.card.split("## Measured")[1].split("##")[0]
+    compared = exported.card.split("## Networks compared")[1].split("##")[0]
+    assert "| U-Mamba Bot | " in compared
+    assert "43 held-out cases" in compared
 
 
 def test_the_engine_imports_it_and_keeps_the_picture(finished: Finished, tmp_path: Path):
@@ -98,6 +109,8 @@ def test_the_engine_imports_it_and_keeps_the_picture(finished: Finished, tmp_pat
     model = load_model(installed.folder)
     model.check_loads()
     assert read_package(installed.folder).thumbnail == read_package(place).thumbnail
+    assert read_package(installed.folder).plot is None
+    assert "figures.png" not in model.card
     assert model.spec.figures == ()
     assert "Nothing was measured" in model.card
 

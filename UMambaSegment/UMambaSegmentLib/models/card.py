@@ -76,8 +76,8 @@ class ModelCard:
         Version to download where the catalogue has another one than is installed; empty otherwise.
     superseded_by
         Id of the model that took its place; empty otherwise.
-    folder, card_path
-        Where it lies, and its Markdown card; None if it is not here (or a single file).
+    folder, card_path, plot_path
+        Where it lies, its Markdown card, and the plot of its figures (PNG); None if it is not here (or a single file).
     mirror_axes, paired
         Axes that may be mirrored; whether it tells left from right.
     """
@@ -110,6 +110,7 @@ class ModelCard:
     superseded_by: str = ""
     folder: Path | None = None
     card_path: Path | None = None
+    plot_path: Path | None = None
     mirror_axes: tuple[int, ...] = ()
     paired: bool = False
 

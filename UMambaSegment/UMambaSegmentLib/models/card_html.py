@@ -17,6 +17,7 @@ from UMambaSegmentLib.models.sizes import bytes_text, spacing_text, times
 
 _SHORT = 8  # structures up to here stand in one column
 _LONG = 40  # above this in three
+_PLOT_WIDTH = 380  # pixels
 _WHOLE = "all structures"  # what mambaseg-train calls the mean over them
 
 
@@ -35,6 +36,7 @@ def card_html(card: ModelCard) -> str:
         _facts(card),
         _structures(card.structures),
         _figures(card.figures),
+        _plot(card),
         _licence(card),
         f"<p><i>{escape(_('Not a medical device: for research only, not for diagnosis or treatment.'))}</i></p>",
     ]
@@ -157,6 +159,14 @@ def _figures(figures: Sequence[Figure]) -> str:
         cells += ["" if one.cases is None else str(one.cases)] if cases else []
         rows.append(_row("td", cells))
     return title + _means(figures) + f'<table cellspacing="0" cellpadding="1">{"".join(rows)}</table>'
+
+
+def _plot(card: ModelCard) -> str:
+    """Every case as a point; as wide as a panel that nobody has widened."""
+    if card.plot_path is None:
+        return ""
+    place = escape(card.plot_path.resolve().as_uri(), quote=True)
+    return f'<p><img src="{place}" width="{_PLOT_WIDTH}"/></p>'
 
 
 def _row(tag: str, cells: Sequence[str]) -> str:

@@ -124,6 +124,7 @@ def _look_at(folder: Path, state: State) -> ModelCard:
         bytes=size,
         folder=folder,
         card_path=_file(folder / "card.md"),
+        plot_path=_file(folder / "figures.png"),
         licence_path=_file(folder / "LICENSE"),
     )
 

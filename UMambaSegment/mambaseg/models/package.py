@@ -1,6 +1,6 @@
 """The model package: ``model.json``, one ``*.safetensors`` a fold, ``card.md``, ``LICENSE``; a folder or zipped.
 
-A ``thumbnail.png`` may lie with them; nothing depends on it.
+A ``thumbnail.png``, and a plot of its figures, ``figures.png``, may lie with them; nothing depends on these.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from mambaseg.models.weights import check_weights, pack_weights, sha256_hex, unp
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["PACKAGE_SUFFIX", "Package", "copy_package", "is_package", "read_package", "write_package"]
+__all__ = ["PACKAGE_SUFFIX", "PLOT", "Package", "copy_package", "is_package", "read_package", "write_package"]
 
 _MODEL, _CARD, _LICENCE, _THUMBNAIL = "model.json", "card.md", "LICENSE", "thumbnail.png"
+PLOT = "figures.png"
 _TEXT_LIMIT = 4 * 1024**2
 _PICTURE_LIMIT = 4 * 1024**2
 _FOLD = re.compile(r"[0-9A-Za-z_-]{1,64}")
@@ -72,6 +73,11 @@ class Package:
     def thumbnail(self) -> bytes | None:
         """A small picture (PNG), where the package has one."""
         return self._files.read(_THUMBNAIL, _PICTURE_LIMIT) if self._files.has(_THUMBNAIL) else None
+
+    @property
+    def plot(self) -> bytes | None:
+        """The measured figures as a plot (PNG), where the package has one; its card shows it."""
+        return self._files.read(PLOT, _PICTURE_LIMIT) if self._files.has(PLOT) else None
 
     def weights_bytes(self, fold: str) -> bytes:
         """One fold's weights file, after its size and SHA-256 were found to be the promised ones.
@@ -133,6 +139,7 @@ def write_package(
     half: bool = False,
     overwrite: bool = False,
     thumbnail: bytes | None = None,
+    plot: bytes | None = None,
 ) -> ModelSpec:
     """Write a model package.
 
@@ -152,6 +159,8 @@ def write_package(
         Replace what is at the destination.
     thumbnail
         A small picture (PNG) to lie with it, at most 4 MB.
+    plot
+        The measured figures as a plot (PNG), at most 4 MB; the card refers to it as ``figures.png``.
 
     Returns
     -------
@@ -167,11 +176,12 @@ def write_package(
     """
     if not weights:
         raise ModelError("A model package needs the weights of at least one fold, but none were given.")
-    if thumbnail is not None and len(thumbnail) > _PICTURE_LIMIT:
-        raise ModelError(
-            f"The thumbnail has {len(thumbnail)} bytes, more than the {_PICTURE_LIMIT} that a package may hold. "
-            "Make it smaller."
-        )
+    for name, picture in (("thumbnail", thumbnail), ("plot", plot)):
+        if picture is not None and len(picture) > _PICTURE_LIMIT:
+            raise ModelError(
+                f"The {name} has {len(picture)} bytes, more than the {_PICTURE_LIMIT} that a package may hold. "
+                "Make it smaller."
+            )
     bad = next((fold for fold in weights if not _FOLD.fullmatch(fold)), None)
     if bad is not None:
         raise ModelError(f"The fold name '{bad}' cannot be a file's name. Use letters, digits, '-' and '_'.")
@@ -191,12 +201,18 @@ def write_package(
         written.append(replace(spec, weights=tuple(entries), source=source))
         yield _CARD, card.encode()
         yield _LICENCE, licence_text.encode()
-        if thumbnail is not None:
-            yield _THUMBNAIL, thumbnail
+        yield from _pictures(thumbnail, plot)
         yield _MODEL, _model_json(written[0])
 
     write_files(Path(destination), files(), overwrite=overwrite)
     return written[0]
+
+
+def _pictures(thumbnail: bytes | None, plot: bytes | None) -> Iterator[tuple[str, bytes]]:
+    if thumbnail is not None:
+        yield _THUMBNAIL, thumbnail
+    if plot is not None:
+        yield PLOT, plot
 
 
 def copy_package(package: Package, destination: Path, *, overwrite: bool = False) -> None:
@@ -215,8 +231,7 @@ def copy_package(package: Package, destination: Path, *, overwrite: bool = False
             yield entry.file, package.weights_bytes(entry.fold)
         yield _CARD, package.card.encode()
         yield _LICENCE, package.licence_text.encode()
-        if package.thumbnail is not None:
-            yield _THUMBNAIL, package.thumbnail
+        yield from _pictures(package.thumbnail, package.plot)
         yield _MODEL, _model_json(package.spec)
 
     write_files(destination, files(), overwrite=overwrite)

@@ -21,6 +21,7 @@ from mambaseg.options import Options
 from mambaseg.phantom import make_phantom
 from mambaseg.result import Result
 from mambaseg.volume import Volume
+from mambaseg_train.bundled import contours
 from mambaseg_train.converters.openkbp import ORGANS, WHOLE_BODY_ML
 from mambaseg_train.converters.surroundings import kept_slices, outside_of, surround
 
@@ -83,6 +84,7 @@ def examine_head_neck(model: Model, source: Path, predictions: Path, abdomen: Pa
     say("Left and right in the test cases ...")
     swaps, sides = _swapped(predictions, runner.values)
     found = [f"Left and right parotid changed sides in {swaps} of {sides} test cases that show both."]
+    found += contours.sentences(_contours(source, predictions, runner.values))
     say("Test cases with simulated couch, head rest, mask and noise ...")
     cases = list(_whole_cases(source))
     plain, ordinary = _with_surroundings(runner, source, cases)
@@ -123,6 +125,14 @@ def _swapped(predictions: Path, values: Mapping[str, int]) -> tuple[int, int]:
             seen += 1
             swapped += int(sides[0].mean() >= sides[1].mean())  # columns grow towards the patient's left
     return swapped, seen
+
+
+def _contours(source: Path, predictions: Path, values: Mapping[str, int]) -> Iterable[contours.Contour]:
+    """Every contour of the test cases beside what was predicted."""
+    for path in sorted(predictions.glob("*.nii.gz")):
+        case = path.name.removesuffix(".nii.gz")
+        volume, truth = _read(source, case)
+        yield from contours.look(case, truth, read_volume(path).voxels, volume.geometry.spacing, values)
 
 
 def _whole_cases(source: Path) -> Iterable[str]:

@@ -14,6 +14,7 @@ from mambaseg.models.model import Model
 from mambaseg_train.bundled.behaviour import examine_head_neck
 from mambaseg_train.bundled.models import Bundled
 from mambaseg_train.bundled.speed import measure
+from mambaseg_train.compare.record import RECORD
 from mambaseg_train.converters.registry import full_options, get_converter
 from mambaseg_train.demo.run import Command, do
 from mambaseg_train.demo.steps import Layout, Step, measured_steps
@@ -28,6 +29,7 @@ Say = Callable[[str], None]
 _VERIFIED = 3  # test cases whose labels are held against nnU-Net's own, with the weights as float16
 _SAME = 1e-3  # of a mean Dice: what a card shows
 _ROOT = Path(__file__).resolve().parents[3]
+_COMPARISONS = _ROOT / "docs" / "comparison"
 _ABDOMEN = Path("abdomen") / "ct.nii.gz"
 
 
@@ -193,6 +195,7 @@ def _export(model: Bundled, layout: Layout, destination: Path, checked: Sequence
     licence = ("--licence", "Apache-2.0", "--licence-file", str(_ROOT / "LICENSE.txt"))
     orientation = ("--orientation", model.orientation) if model.orientation else ()
     notes = tuple(word for note in model.notes for word in ("--note", note))
+    compared = ("--comparison", str(_COMPARISONS / model.comparison / RECORD)) if model.comparison else ()
     checks = tuple(word for sentence in checked for word in ("--checked", sentence))
     return Step(
         "Make the model package",
@@ -204,6 +207,7 @@ def _export(model: Bundled, layout: Layout, destination: Path, checked: Sequence
             *licence,
             *orientation,
             *notes,
+            *compared,
             *checks,
         ),
     )

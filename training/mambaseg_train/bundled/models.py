@@ -9,7 +9,7 @@ from mambaseg_train.demo.tasks import Task
 from mambaseg_train.errors import RunError
 
 _BUDGET_NOTE = (
-    "A small model, trained on one core of a CPU: it shows what the method does in that time, not what it can do. "
+    "A small model, trained on a CPU: it shows what the method does in that time, not what it can do. "
     "Larger ones, trained on a GPU, are to take its place."
 )
 
@@ -28,6 +28,8 @@ class Bundled:
         As of ``export``.
     notes
         Sentences for the card: what it is for, and where it fails.
+    comparison
+        The comparison of networks that the choice was made by, a folder of docs/comparison; empty for none.
     """
 
     id: str
@@ -37,12 +39,12 @@ class Bundled:
     task: Task
     orientation: str
     notes: tuple[str, ...]
+    comparison: str = ""
 
 
 _CHOICE = (
-    "The network is the Mamba network that did best for the time it takes in the comparison in the project's README "
-    "('What Mamba gives'; records in docs/comparison), where the control without Mamba stands beside it. Plots of "
-    "every case lie in the repository's docs/models."
+    "The network is the Mamba network that did best for the time it takes in the comparison at the end of this card, "
+    "where the control without Mamba stands beside it."
 )
 _SETTINGS = {"--set optimizer=adamw": "", "--set schedule=poly": "", "--set bfloat16=true": ""}
 
@@ -70,7 +72,7 @@ _HEAD_NECK = Bundled(
             "--spacing": "3 3.9 3.9",
         },
         {
-            "--epochs": "80",
+            "--epochs": "120",
             "--iterations": "50",
             "--validation-iterations": "1",
             "--lr": "0.003",
@@ -93,6 +95,7 @@ _HEAD_NECK = Bundled(
         "model stops along them means nothing.",
         "It works at 3.9 x 3.9 x 3 mm, so borders are no finer than that, whatever the scan's voxels.",
     ),
+    "hippocampus_3d",
 )
 
 _NUCLEI = Bundled(
@@ -120,6 +123,7 @@ _NUCLEI = Bundled(
         "Where it fails, or was not tried: kinds of pictures that the data hold few of (stained tissue, bright field), "
         "nuclei much larger or smaller than usual, crowded nuclei whose borders cannot be seen.",
     ),
+    "nuclei_2d",
 )
 
 _LEFT_VENTRICLE = Bundled(
@@ -154,6 +158,7 @@ _LEFT_VENTRICLE = Bundled(
         "ventricle is there; pictures that are not short-axis, or that show the heart at another size than pictures of "
         "the whole chest in 256 x 256.",
     ),
+    "left_ventricle_2d",
 )
 
 BUNDLED: Mapping[str, Bundled] = {each.id: each for each in (_HEAD_NECK, _NUCLEI, _LEFT_VENTRICLE)}

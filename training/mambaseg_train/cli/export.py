@@ -28,6 +28,9 @@ _PATH = click.Path(path_type=Path)
 @click.option("--orientation", default="", help="as_stored (default), or three letters such as LPS.")
 @click.option("--note", "notes", multiple=True, help="A sentence for the card.")
 @click.option("--checked", multiple=True, help="A sentence for the card: what was tried beside the figures.")
+@click.option(
+    "--comparison", type=_PATH, help="comparison.json of `mambaseg-train compare`: its table goes on the card."
+)
 @click.option("--raw", type=_PATH, help="Raw data set's folder, where it is not beside the results.")
 @click.option(
     "--verify",
@@ -57,6 +60,7 @@ def command(
     orientation: str,
     notes: tuple[str, ...],
     checked: tuple[str, ...],
+    comparison: Path | None,
     raw: Path | None,
     verify: int | None,
     picture: bool,
@@ -86,6 +90,7 @@ def command(
         orientation=orientation,
         notes=notes,
         checked=checked,
+        comparison=comparison,
     )
     exported = export_package(
         Order(

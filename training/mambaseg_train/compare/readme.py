@@ -33,11 +33,12 @@ def block(records: Sequence[Mapping[str, Any]]) -> str:
     """What stands between the markers."""
     lines = [BEGIN, "", "Made by `mambaseg-train table` from the records of `mambaseg-train compare`.", ""]
     for record in records:
-        lines += [*_one(record), ""]
+        lines += [*one(record), ""]
     return "\n".join([*lines, END])
 
 
-def _one(record: Mapping[str, Any]) -> list[str]:
+def one(record: Mapping[str, Any]) -> list[str]:
+    """Lines on one comparison: its setting, a row a network, and what must be known of it."""
     keys = record["measures"]
     head = ["network"]
     for key in keys:

@@ -43,6 +43,10 @@ class CardFacts:
         Versions at export.
     notes
         Sentences to add, such as what the model is not for.
+    plot
+        Name of the plot's file beside the card; empty for none.
+    compared
+        A comparison of networks, in Markdown.
     """
 
     data: str
@@ -55,6 +59,8 @@ class CardFacts:
     checks: tuple[str, ...] = ()
     exported_with: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    plot: str = ""
+    compared: str = ""
 
 
 def make_card(spec: ModelSpec, facts: CardFacts) -> str:
@@ -69,6 +75,7 @@ def make_card(spec: ModelSpec, facts: CardFacts) -> str:
         _section("Data", _data(spec, facts)),
         _section("Measured", _measured(spec.figures, facts)),
         _section("Checked", "\n\n".join(facts.checks)) if facts.checks else "",
+        _section("Networks compared", facts.compared) if facts.compared else "",
         _section("Training", _training(facts)),
         _section("Licence and citation", _rights(spec, facts)),
     ]
@@ -156,7 +163,8 @@ def _measured(figures: Sequence[Figure], facts: CardFacts) -> str:
                 else [f"{control:.{digits}f}{unit}", f"{figure.value - control:+.{digits}f}"]
             )
         rows.append(row)
-    parts = [_table(head, rows), _reading(facts.evaluation, facts.control), *facts.remarks]
+    plot = [f"![Every test case, by structure]({facts.plot})"] if facts.plot else []
+    parts = [_table(head, rows), *plot, _reading(facts.evaluation, facts.control), *facts.remarks]
     return "\n\n".join([*parts, *_by_group(facts.evaluation), *_worst(facts.evaluation), _absent(facts.evaluation)])
 
 

@@ -34,6 +34,8 @@ class Details:
         Sentences for the card.
     checked
         What was tried beside the figures, in sentences for the card.
+    comparison
+        Record of `mambaseg-train compare` (``comparison.json``) whose table the card shows.
     """
 
     id: str = ""
@@ -48,6 +50,7 @@ class Details:
     orientation: str = ""
     notes: tuple[str, ...] = ()
     checked: tuple[str, ...] = ()
+    comparison: Path | None = None
 
 
 def own_part(dataset: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -93,15 +93,21 @@ def judged(summary: Path, evaluation: Evaluation) -> tuple[tuple[tuple[str, str]
     """
     if not evaluation.groups:
         return tuple(("", case) for case in evaluation.cases), ""
-    table = summary.with_name(summary.name.removesuffix(_SUMMARY) + _TABLE)
-    if not summary.name.endswith(_SUMMARY) or not table.is_file():
+    table = cases_table(summary)
+    if table is None:
         every = tuple((group, case) for group in evaluation.groups for case in evaluation.cases)
-        return every, f"Which fold predicted which case is not known, as no '{table.name}' lies beside '{summary}'."
+        return every, f"Which fold predicted which case is not known, as no '{_TABLE}' lies beside '{summary}'."
     pairs = tuple(dict.fromkeys((score.group, score.case) for score in read_scores(table)))
     cases, groups = {case for _, case in pairs}, {group for group, _ in pairs}
     if cases != set(evaluation.cases) or groups != set(evaluation.groups):
         raise DataError(f"'{table}' is not of the evaluation in '{summary}' beside it. Run the evaluation again.")
     return pairs, ""
+
+
+def cases_table(summary: Path) -> Path | None:
+    """The table of cases beside a summary, if it is there."""
+    table = summary.with_name(summary.name.removesuffix(_SUMMARY) + _TABLE)
+    return table if summary.name.endswith(_SUMMARY) and table.is_file() else None
 
 
 def _remarks(

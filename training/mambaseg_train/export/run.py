@@ -13,7 +13,10 @@ from mambaseg.models import load_model, write_package
 from mambaseg.models.files import PACKAGE_SUFFIX, remove_tree
 from mambaseg.models.importers.nnunet import find_results_folder, import_nnunet
 from mambaseg.models.model import Model
+from mambaseg.models.package import PLOT
 from mambaseg.models.spec import ModelSpec
+from mambaseg_train.compare.readme import one
+from mambaseg_train.compare.record import read_record
 from mambaseg_train.errors import DataError
 from mambaseg_train.evaluation.report import Evaluation
 from mambaseg_train.export.card import CardFacts, make_card
@@ -117,13 +120,23 @@ def export_package(order: Order, say: Say = print) -> Exported:
     evaluation = None if measured is None else measured.evaluation
     control = None if measured is None else measured.control
     figures = () if evaluation is None else make_figures(evaluation, control)
+    plot = _plot(order, evaluation)
     spec = describe_model(
         imported.spec, dataset, facts, order.details, figures=figures, evaluation=evaluation, control=control
     )
     say(f"{spec.title}: folds {', '.join(spec.folds)}, {len(spec.labels)} structures, {len(figures)} figures")
     for remark in () if measured is None else measured.remarks:
         say(f"  {remark}")
-    return _write(order, results, dataset, imported, spec, _card_facts(order, dataset, facts, measured), say)
+    card = replace(_card_facts(order, dataset, facts, measured), plot="" if plot is None else PLOT)
+    return _write(order, results, dataset, imported, spec, card, plot, say)
+
+
+def _plot(order: Order, evaluation: Evaluation | None) -> bytes | None:
+    if order.summary is None or evaluation is None:
+        return None
+    from mambaseg_train.export.plot import figures_plot  # needs Matplotlib, which takes long to load
+
+    return figures_plot(order.summary, evaluation)
 
 
 def _measured(
@@ -156,6 +169,7 @@ def _card_facts(
         remarks=() if measured is None else measured.remarks,
         exported_with={"mambaseg": VERSION, "torch": torch.__version__},
         notes=order.details.notes,
+        compared="" if order.details.comparison is None else "\n".join(one(read_record(order.details.comparison))),
     )
 
 
@@ -166,6 +180,7 @@ def _write(
     imported: Model,
     spec: ModelSpec,
     facts: CardFacts,
+    plot: bytes | None,
     say: Say,
 ) -> Exported:
     """Write under a temporary name, load and check that, then give it its name."""
@@ -183,7 +198,7 @@ def _write(
         card = make_card(spec, replace(facts, checks=_checks(order, verified, facts.evaluation)))
         picture = _picture(order, results, dataset, model, known, say)
         written = write_package(
-            final, spec, states, card, licence, half=order.half, overwrite=order.overwrite, thumbnail=picture
+            final, spec, states, card, licence, half=order.half, overwrite=order.overwrite, thumbnail=picture, plot=plot
         )
     finally:
         remove_tree(temporary)
