@@ -2,10 +2,12 @@
 """Make the demo's small model from synthetic phantoms alone, on two CPU cores in under half an hour.
 
     .venv/bin/python training/make_demo_model.py
+    .venv/bin/python training/make_demo_model.py --network lightm_unet --output out/phantom-lightm_unet
 
 A small U-Mamba (Bot) learns the seven structures of ``mambaseg.phantom`` at 4.5 mm. The package goes to
 ``UMambaSegment/mambaseg/models/bundled/demo-phantom`` with the Dice that the engine itself reached on
 phantoms with other seeds. No image of a person is involved: the model is for demonstration and never for patients.
+The other 3D networks learn the same way; `dev.py bench whole` measures them so, as trained networks behave.
 """
 
 from __future__ import annotations
@@ -38,14 +40,20 @@ OUTPUT = ROOT / "UMambaSegment" / "mambaseg" / "models" / "bundled" / "demo-phan
 SPACING = 4.5  # mm, the network's
 PATCH = (40, 40, 40)
 CLASSES = len(LABELS) + 1
-ARCHITECTURE: dict[str, Any] = {
-    "patch_size": list(PATCH),
+DEFAULT = "umamba_bot"
+_UNET: dict[str, Any] = {
     "n_stages": 4,
     "features_per_stage": [8, 16, 32, 48],
     "kernel_sizes": [[3, 3, 3]] * 4,
     "strides": [[1, 1, 1], [2, 2, 2], [2, 2, 2], [2, 2, 2]],
     "n_conv_per_stage": [1, 1, 1, 1],
     "n_conv_per_stage_decoder": [1, 1, 1],
+}
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    DEFAULT: {"patch_size": list(PATCH), **_UNET},
+    "umamba_enc": {"patch_size": list(PATCH), **_UNET},
+    "lightm_unet": {"init_filters": 8},
+    "residual_unet": _UNET,
 }
 SCALING = Normalisation("ct", mean=20.0, std=150.0, lower=-300.0, upper=500.0)
 HELD_OUT = (900_001, 900_002, 900_003, 900_004, 900_005, 900_006)
@@ -56,21 +64,26 @@ Case = tuple[NDArray[np.float32], NDArray[np.uint8]]
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train, measure and write the package."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--network", choices=list(ARCHITECTURES), default=DEFAULT, help=f"(default {DEFAULT})")
     parser.add_argument("--steps", type=int, default=450, help="optimiser steps (default 450)")
     parser.add_argument("--batch", type=int, default=2, help="patches a step (default 2)")
     parser.add_argument("--cases", type=int, default=48, help="phantoms trained on (default 48)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="package to write")
     chosen = parser.parse_args(arguments)
+    if chosen.network != DEFAULT and chosen.output == OUTPUT:
+        parser.error("the bundled model is a U-Mamba; say with --output where another network's package shall go")
     torch.set_num_threads(chosen.threads)
     torch.manual_seed(1)
     rng = np.random.default_rng(1)
     started = time.monotonic()
     print(f"making {chosen.cases} phantoms ...", flush=True)
     cases = [_case(seed, rng) for seed in range(1, chosen.cases + 1)]
-    network = networks.build("umamba_bot", spatial_dims=3, in_channels=1, num_classes=CLASSES, **ARCHITECTURE)
+    network = networks.build(
+        chosen.network, spatial_dims=3, in_channels=1, num_classes=CLASSES, **ARCHITECTURES[chosen.network]
+    )
     state = _train(network, _batches(cases, chosen.batch, rng), chosen.steps, started)
-    spec = _spec(chosen.cases, chosen.steps, chosen.batch)
+    spec = _spec(chosen.network, chosen.cases, chosen.steps, chosen.batch)
     licence = (ROOT / "LICENSE.txt").read_text(encoding="utf-8")
     write_package(chosen.output, spec, {"0": state}, _card(spec), licence, half=True, overwrite=True)
     print("measuring on held-out phantoms with the engine itself ...", flush=True)
@@ -188,13 +201,13 @@ def _measure(package: Path) -> tuple[Figure, ...]:
     )
 
 
-def _spec(cases: int, steps: int, batch: int) -> ModelSpec:
+def _spec(network: str, cases: int, steps: int, batch: int) -> ModelSpec:
     return ModelSpec(
-        id="demo-phantom",
+        id="demo-phantom" if network == DEFAULT else f"phantom-{network}",
         version="1.0.0",
         title="Demonstration on the synthetic phantom (never for patients)",
         text="Seven head-and-neck structures of mambaseg's synthetic CT phantom. It has never seen a person.",
-        network=NetworkSpec("umamba_bot", 3, 1, CLASSES, ARCHITECTURE),
+        network=NetworkSpec(network, 3, 1, CLASSES, ARCHITECTURES[network]),
         patch_size=PATCH,
         spacing=(SPACING, SPACING, SPACING),
         orientation="LPS",
@@ -215,8 +228,8 @@ def _card(spec: ModelSpec) -> str:
     table = f"| structure | Dice | standard deviation |\n|---|---|---|\n{rows}" if rows else "Not measured yet.\n"
     return f"""# {spec.title}
 
-**For demonstration only. Never use it on patients.** This small U-Mamba (Bot) was trained on synthetic phantoms alone;
-it has never seen a scan of a person, and what it does on one is undefined.
+**For demonstration only. Never use it on patients.** This small network (`{spec.network.name}`) was trained on phantoms
+alone; it has never seen a scan of a person, and what it does on one is undefined.
 
 - Made by `training/make_demo_model.py`, which can be run again.
 - Trained on: {spec.trained_on}.

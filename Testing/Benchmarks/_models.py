@@ -7,17 +7,22 @@ Random weights give one class everywhere, or two. So the last layer is set on on
 each class's logits get the mean 0 and the spread 1 there, and then the biases are moved until every class has about the
 same share. Such labels have many more borders than a trained model's, and logits that hardly differ there: to agree on
 them is the harder test. How hard, says the plain network itself: which part of its labels on that patch stays as it is
-when the input's last bits change. ``demo-phantom`` (the bundled model, trained) shows the other side.
+when the input's last bits change.
+
+The other side show trained models: those that are bundled, and packages that ``training/make_demo_model.py`` makes of
+any 3D network in some minutes.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 NETWORKS_3D = ("umamba_bot", "umamba_enc", "lightm_unet", "residual_unet")
 NETWORKS_2D = ("vm_unet", "mamba_unet")
 SIZES = ("small", "full")
 DEMO = "demo-phantom"
+BUNDLED = (DEMO, "ct-head-neck")
 _ROUNDS = 300
 _EVERY = 7  # of the patch's voxels, enough to tell shares by
 
@@ -33,6 +38,11 @@ def _unet(features: list[int], patch: list[int], *, tied: bool) -> dict[str, Any
         "n_conv_per_stage_decoder": [2] * (stages - 1),
     }
     return {**found, "patch_size": patch} if tied else found
+
+
+def is_trained(network: str) -> bool:
+    """Whether this names a trained model, bundled or a package on this computer, and not an architecture."""
+    return network in BUNDLED or Path(network).is_dir() or network.endswith(".mambaseg")
 
 
 def plan(network: str, size: str) -> tuple[list[int], dict[str, Any]]:
@@ -91,14 +101,14 @@ def build_plain(spec: Any, state: Any = None) -> Any:
 
 
 def model_of(job: dict[str, Any]) -> Any:
-    """The model that a job names: the bundled one, or the network, its size and the file of its weights, if any."""
+    """The model that a job names: a trained one, or the network, its size and the file of its weights, if any."""
     import torch
 
     from mambaseg.models import load_model
     from mambaseg.models.model import MemoryWeights, Model
 
-    if job["network"] == DEMO:
-        return load_model(DEMO)
+    if is_trained(job["network"]):
+        return load_model(job["network"])
     spec = make_spec(job["network"], job["size"], job["classes"], job["target"])
     place = job.get("weights")
     state = torch.load(place, weights_only=True) if place else build_plain(spec).state_dict()

@@ -132,7 +132,7 @@ def whole_rows(figures: list[Entry]) -> list[Row]:
     for entry in figures:
         ours, peer, equal = entry["ours"], entry["peer"], entry["equal"]
         name = " ".join(part for part in (f"`{entry['network']}`", entry["size"], entry["precision"]) if part)
-        at = "" if entry["network"] == "demo-phantom" else f" at {entry['target']:g} mm"
+        at = f" at {entry['target']:g} mm" + (", random weights" if entry["size"] else ", trained")
         what = f"{name}{at}, {size_text(entry['shape'])}, {ours['tiles']} tile{'s' * (ours['tiles'] != 1)}"
         if peer is None:
             own = f"{seconds(ours['total'])}, {gigabytes(ours['peak_above_bytes'])}"

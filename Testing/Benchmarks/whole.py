@@ -1,6 +1,6 @@
 """Whole runs, from volume to labels: `mambaseg.segment` beside nnU-Net 2.8.1 around the same network and weights.
 
-    python3 dev.py bench whole [--networks umamba_bot umamba_enc lightm_unet residual_unet demo-phantom]
+    python3 dev.py bench whole [--networks umamba_bot umamba_enc lightm_unet residual_unet demo-phantom ct-head-neck]
                                [--size small full] [--precision float32 bfloat16] [--scale 1] [--classes 14]
 
 The CT is the phantom at 512x424x300 (0.7x0.7x1.1 mm), the networks work at 1.5 mm. Every run is in a process of its
@@ -12,8 +12,8 @@ libraries and the volume loaded.
 Labels are compared with those of nnU-Net with float32 accumulators, which is one more run of it (--skip-exact leaves it
 out), and with those that it gives as it is. Random weights make noise-like logits with borders everywhere, on which to
 agree is a harder test than on a trained model's; so the line also says which part of the plain network's own labels
-stays as it is when the input's last bits change (see `_models`). `demo-phantom` is the bundled, trained model (4.5 mm,
-8 classes) and has one size.
+stays as it is when the input's last bits change (see `_models`). Trained models have one size: the bundled
+`demo-phantom` (4.5 mm) and `ct-head-neck` (3.9 mm), or packages by their path.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ from _process import Meter, answer_if_child, enough_memory, measure
 from _record import Entry, Record, parser_of, ratio, run
 from _rows import percent
 
-NETWORKS = (*_models.NETWORKS_3D, _models.DEMO)
+from mambaseg.errors import OptionError
+
+NETWORKS = (*_models.NETWORKS_3D, _models.DEMO)  # by default
 PRECISIONS = ("float32", "bfloat16", "float16")
 
 
@@ -61,7 +63,7 @@ def run_peer(volume: str, labels: str, exact: bool, **job: Any) -> dict[str, Any
 
     model, image = _models.model_of(job), _volume.load(volume)
     mambaseg.scan.available_backends("cpu")
-    state = model.state_dict("0" if job["network"] != _models.DEMO else model.folds[0])
+    state = model.state_dict(model.folds[0])
     meter = Meter()
     predictor = _peer.make(model.spec, _models.build_plain(model.spec, state), exact=exact)
     meter.stage("build")
@@ -138,18 +140,20 @@ def line_of(entry: Entry) -> str:
 
 def one_network(record: Record, folder: Path, job: dict[str, Any], common: Entry, chosen: Any) -> None:
     """Measure one network in every precision, and both peers once."""
-    demo, made = job["network"] == _models.DEMO, {}
-    if not demo:
+    trained, made = _models.is_trained(job["network"]), {}
+    if not trained:
         job["weights"] = str(folder / "weights.pt")
         place = job["weights"]
         made = measure(__file__, "weights", place=place, **{k: v for k, v in job.items() if k != "weights"})
         if made is None:
             return
-    classes = 8 if demo else job["classes"]
+    spec = _models.model_of(job).spec if trained else None
+    classes = job["classes"] if spec is None else spec.network.num_classes
+    target = job["target"] if spec is None else spec.spacing[-1]
     peer, places = None, {}
     kinds = [("as_it_is", False), *([] if chosen.skip_exact else [("float32", True)])]
     for kind, exact in [] if chosen.skip_peer else kinds:
-        need = _peer.export_bytes(classes, tuple(common["shape"]), job["target"]) + exact * 1e9
+        need = _peer.export_bytes(classes, tuple(common["shape"]), target) + exact * 1e9
         if not enough_memory(need, f"{_peer.NAME} with {classes} classes"):
             continue
         labels = folder / f"{kind}.npy"
@@ -163,8 +167,9 @@ def one_network(record: Record, folder: Path, job: dict[str, Any], common: Entry
         if ours is None:
             continue
         equal = {kind: shared(labels, place) for kind, place in places.items()}
-        size = "" if demo else job["size"]
-        entry = {"network": job["network"], "size": size, "precision": precision, "classes": classes, **common,
+        size = "" if trained else job["size"]
+        name = job["network"] if spec is None else spec.id
+        entry = {"network": name, "size": size, "precision": precision, "classes": classes, **common, "target": target,
                  "ours": ours, "peer": peer, "equal": equal, "labels": {**about(labels), **made}}  # fmt: skip
         record.add(line_of(entry), entry)
 
@@ -173,7 +178,7 @@ def main() -> None:
     """Print one line a network, size and precision."""
     answer_if_child({"ours": run_ours, "peer": run_peer, "weights": _models.save_weights})
     parser = parser_of(__doc__)
-    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), help="architectures and trained models")
     parser.add_argument("--size", nargs="+", choices=_models.SIZES, default=["small"])
     parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=["float32"])
     parser.add_argument("--classes", type=int, default=14)
@@ -182,6 +187,12 @@ def main() -> None:
     parser.add_argument("--skip-peer", action="store_true")
     parser.add_argument("--skip-exact", action="store_true", help="no run of nnU-Net with float32 accumulators")
     chosen = parser.parse_args()
+    unknown = [one for one in chosen.networks if one not in _models.NETWORKS_3D and not _models.is_trained(one)]
+    if unknown:
+        raise OptionError(
+            f"'{unknown[0]}' is neither a network ({', '.join(_models.NETWORKS_3D)}) nor a trained model "
+            f"({', '.join(_models.BUNDLED)}, or a package's path)."
+        )
     if chosen.quick:
         chosen.networks, chosen.size, chosen.classes, chosen.scale = chosen.networks[:1], ["tiny"], 4, 0.12
     record = Record("whole", chosen)
@@ -190,7 +201,7 @@ def main() -> None:
         shape = _volume.save_phantom(folder / "ct.npy", chosen.scale)
         common = {"shape": list(shape), "scale": chosen.scale, "target": chosen.target_spacing}
         for network in chosen.networks:
-            for size in chosen.size if network != _models.DEMO else chosen.size[:1]:
+            for size in chosen.size[:1] if _models.is_trained(network) else chosen.size:
                 job = {"volume": str(folder / "ct.npy"), "network": network, "size": size, "classes": chosen.classes}
                 one_network(record, folder, {**job, "target": chosen.target_spacing}, common, chosen)
     record.finish(draw)

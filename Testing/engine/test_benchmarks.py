@@ -186,7 +186,9 @@ def test_ct_runs(tmp_path: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["umamba_bot", "umamba_enc", "lightm_unet", "residual_unet", "demo-phantom"])
+@pytest.mark.parametrize(
+    "network", ["umamba_bot", "umamba_enc", "lightm_unet", "residual_unet", "demo-phantom", "ct-head-neck"]
+)
 def test_a_whole_run_gives_the_peers_labels(tmp_path: Path, network: str):
     figures = written(tmp_path, "whole", "--networks", network)["figures"]
     # random weights may turn the last bits of an image into other labels, in the plain network too
@@ -196,6 +198,13 @@ def test_a_whole_run_gives_the_peers_labels(tmp_path: Path, network: str):
     assert figures[0]["labels"]["border"] > 0
     assert unsteady < 0.01
     assert figures[0]["peer"]["total"] > figures[0]["peer"]["network"] > 0
+
+
+def test_a_network_that_is_none_is_a_sentence():
+    ran = bench("whole", "--networks", "umamba")
+    assert ran.returncode != 0
+    assert "'umamba' is neither a network" in ran.stderr
+    assert "Traceback" not in ran.stderr
 
 
 @pytest.mark.slow
