@@ -135,7 +135,7 @@ def test_the_plot_of_the_figures_is_shown_where_it_is(tmp_path):
             if image.isValid():
                 found.append((gui.QImage(core.QUrl(image.name()).toLocalFile()).size().width(), image.width()))
         block = block.next()
-    assert found == [(800, 380)]
+    assert found == [(800, 400)]
     assert "<img" not in card_html(FULL)
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from mambaseg.geometry import Geometry
-from mambaseg.io import write_volume
+from mambaseg.io import read_volume, write_volume
 from mambaseg.models import bundled_models, load_model
 from mambaseg.models.package import read_package
-from mambaseg_train.bundled import contours
+from mambaseg_train.bundled import contours, pieces
 from mambaseg_train.bundled.behaviour import _swapped
 from mambaseg_train.bundled.make import Places, _export, _stored, make
 from mambaseg_train.bundled.models import BUNDLED, Bundled, bundled
@@ -151,6 +151,31 @@ def test_contours_of_something_else_are_told():
     assert "c (109 ml, Dice 0.03)" in said
     assert "without them the mean Dice of the cord is 0.833" in said
     assert contours.sentences(found[:2]) == ()
+
+
+def test_what_keeping_the_largest_component_does_is_told(tmp_path: Path):
+    labels = np.zeros((6, 10, 10), np.uint8)
+    labels[1:5, 2:6, 2:6] = 1
+    labels[5, 9, 9] = 1
+    (tmp_path / "all").mkdir()
+    write_volume(labels, Geometry((2.0, 2.0, 3.0)), tmp_path / "all" / "a.nii.gz")
+    spec = load_model("demo-phantom").spec
+    pieces.write_largest(tmp_path / "all", tmp_path / "one", spec.labels)
+    found = read_volume(tmp_path / "one" / "a.nii.gz")
+    assert found.geometry.spacing == (2.0, 2.0, 3.0)
+    assert int((found.voxels == 1).sum()) == 64
+    every, largest = (
+        make_evaluation(
+            "m",
+            "d",
+            MetricSettings.from_json({"measures": ["dice", "hd95"]}),
+            [Score("a", name, {"dice": dice, "hd95": far}, 10, 10) for name, far in (("organ", hd95), ("other", 4.0))],
+        )
+        for dice, hd95 in ((0.8, 40.0), (0.82, 6.0))
+    )
+    said = pieces.sentence(every, largest)
+    assert "0.820 instead of 0.800; mean HD95: organ 6.0 mm instead of 40.0." in said
+    assert "no structure's mean HD95 changes" in pieces.sentence(every, every)
 
 
 def test_cost_is_told_in_a_sentence():

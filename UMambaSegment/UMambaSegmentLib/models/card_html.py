@@ -17,7 +17,7 @@ from UMambaSegmentLib.models.sizes import bytes_text, spacing_text, times
 
 _SHORT = 8  # structures up to here stand in one column
 _LONG = 40  # above this in three
-_PLOT_WIDTH = 380  # pixels
+_PLOT_WIDTH = 400  # pixels, as mambaseg-train draws it
 _WHOLE = "all structures"  # what mambaseg-train calls the mean over them
 
 
@@ -138,7 +138,7 @@ def _structures(structures: Sequence[Structure]) -> str:
 def _value(value: float | None, spread: float | None = None) -> str:
     if value is None:
         return ""
-    return f"{value:.4g}" if spread is None else f"{value:.4g} ± {spread:.2g}"
+    return f"{value:.3g}" if spread is None else f"{value:.3g} ± {spread:.2g}"
 
 
 def _figures(figures: Sequence[Figure]) -> str:
@@ -162,7 +162,7 @@ def _figures(figures: Sequence[Figure]) -> str:
 
 
 def _plot(card: ModelCard) -> str:
-    """Every case as a point; as wide as a panel that nobody has widened."""
+    """Every case as a point; never wider than a panel that nobody has widened, nor blown up."""
     if card.plot_path is None:
         return ""
     place = escape(card.plot_path.resolve().as_uri(), quote=True)

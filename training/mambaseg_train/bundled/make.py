@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mambaseg.models import load_model
 from mambaseg.models.model import Model
+from mambaseg_train.bundled import pieces
 from mambaseg_train.bundled.behaviour import examine_head_neck
 from mambaseg_train.bundled.models import Bundled
 from mambaseg_train.bundled.speed import measure
@@ -136,10 +137,7 @@ def examine(
     shipped = places.work / "shipped" / model.id
     raw = layout.raw
     _run(command, ["predict", str(package), "--dataset", str(raw), "-o", str(shipped), "--device", "cpu"])
-    scored = places.work / "shipped" / f"{model.id}-evaluation"
-    asked = ["evaluate", str(shipped), str(layout.truth), "--dataset", str(raw), "-o", str(scored), "--worst", "0"]
-    _run(command, [*asked, "--metrics", model.task.recipe, "--name", model.title])
-    before, after = (read_evaluation(place / "summary.json") for place in (layout.evaluation, scored))
+    before, after = read_evaluation(layout.evaluation / "summary.json"), _score(model, layout, shipped, command)
     found = [_stored(before, after)]
     loaded = load_model(package)
     first = find_images(raw, read_raw(raw), after.cases[0]).files[0]
@@ -152,7 +150,18 @@ def examine(
         if behaviour.swaps:
             raise RunError(f"Left and right parotid changed sides in {behaviour.swaps} test cases: not to be shipped.")
         found += behaviour.sentences
+        largest = places.work / "shipped" / f"{model.id}-largest"
+        pieces.write_largest(shipped, largest, loaded.spec.labels)
+        found.append(pieces.sentence(after, _score(model, layout, largest, command)))
     return tuple(found)
+
+
+def _score(model: Bundled, layout: Layout, predictions: Path, command: Command) -> Evaluation:
+    """Measure label maps of the test cases; the figures go beside their folder."""
+    scored = predictions.with_name(f"{predictions.name}-evaluation")
+    asked = ["evaluate", str(predictions), str(layout.truth), "--dataset", str(layout.raw), "-o", str(scored)]
+    _run(command, [*asked, "--worst", "0", "--metrics", model.task.recipe, "--name", model.title])
+    return read_evaluation(scored / "summary.json")
 
 
 def provenance(model: Model, layout: Layout) -> tuple[str, ...]:

@@ -14,12 +14,12 @@ PALETTE = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#cc79a7", "#d55e00", "#0
 DPI = 160
 
 
-def new_figure(width: float, height: float, background: str = PAPER) -> Any:
+def new_figure(width: float, height: float, background: str = PAPER, dpi: int = DPI) -> Any:
     """An empty figure of this size in inches, with no state outside itself."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor=background, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=dpi, facecolor=background, layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 

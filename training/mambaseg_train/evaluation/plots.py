@@ -26,6 +26,17 @@ _BEYOND: dict[str, Any] = {"color": figures.VERMILION, "marker": ">", "linewidth
 
 
 @dataclass(frozen=True)
+class Paper:
+    """Width of a figure in inches, and its pixels an inch."""
+
+    width: float = _WIDTH
+    dpi: int = figures.DPI
+
+
+_PAPER = Paper()
+
+
+@dataclass(frozen=True)
 class _Row:
     """One structure of the box plot: values by case, and which of them lie beyond the axis."""
 
@@ -34,7 +45,16 @@ class _Row:
     beyond: NDArray[np.bool_]
 
 
-def box_plot(path: Path, scores: Sequence[Score], key: str, *, model: str, unit: str = "mm", note: str = "") -> None:
+def box_plot(
+    path: Path,
+    scores: Sequence[Score],
+    key: str,
+    *,
+    model: str,
+    unit: str = "mm",
+    note: str = "",
+    paper: Paper = _PAPER,
+) -> None:
     """Draw one box a structure, best first, with every case as a point and the number of cases.
 
     ``unit`` is that of distances, ``note`` what else the axis should say, such as a tolerance.
@@ -56,7 +76,7 @@ def box_plot(path: Path, scores: Sequence[Score], key: str, *, model: str, unit:
     if not rows:
         raise DataError(f"There is nothing to plot: {item.title} is defined for no case of '{model}'.")
     rows.sort(key=lambda row: float(np.median(row.values)), reverse=not item.higher_is_better)
-    figure = figures.new_figure(_WIDTH, _HEAD + _ROW * len(rows))
+    figure = figures.new_figure(paper.width, _HEAD + _ROW * len(rows), dpi=paper.dpi)
     axes = figure.add_subplot()
     figures.style(axes)
     axes.boxplot(

@@ -6,11 +6,14 @@ import tempfile
 from pathlib import Path
 
 from mambaseg_train.errors import DataError
-from mambaseg_train.evaluation.plots import box_plot
+from mambaseg_train.evaluation.plots import Paper, box_plot
 from mambaseg_train.evaluation.report import Evaluation, tolerance_text
 from mambaseg_train.evaluation.table import read_scores
 from mambaseg_train.export.figures import WANTED
 from mambaseg_train.export.measured import cases_table
+
+# 400 pixels, the width of Slicer's panel: its text browser makes larger ones small without smoothing them
+_PAPER = Paper(5.0, 80)
 
 
 def figures_plot(summary: Path, evaluation: Evaluation) -> bytes | None:
@@ -43,5 +46,5 @@ def figures_plot(summary: Path, evaluation: Evaluation) -> bytes | None:
     note = tolerance_text(evaluation.settings, evaluation.unit) if key == "nsd" else ""
     with tempfile.TemporaryDirectory(prefix="mambaseg-plot-") as folder:
         place = Path(folder) / "plot.png"
-        box_plot(place, scores, key, model=evaluation.model, unit=evaluation.unit, note=note)
+        box_plot(place, scores, key, model=evaluation.model, unit=evaluation.unit, note=note, paper=_PAPER)
         return place.read_bytes()
