@@ -13,6 +13,7 @@ from mambaseg_train.networks.traits import NETWORKS
 from mambaseg_train.nnunet import Folders
 from mambaseg_train.planning.api import Planned, plan
 from mambaseg_train.planning.sizes import Sizes
+from mambaseg_train.recipes import load_recipe
 
 NAME = "Dataset902_Made"
 
@@ -118,6 +119,19 @@ def test_lowres_is_planned_where_patches_cover_little_and_the_cascade_is_not(fol
     assert "next_stage" not in plans["3d_lowres"]
 
 
+def test_one_dimension_alone_is_planned_where_the_other_would_not_fit(folders: Folders):
+    sizes = Sizes(features=8, max_features=32, blocks=1, max_patch=32, batch=400)
+    with pytest.raises(PlanError, match="A batch of 400 patches"):
+        _plan(folders, "umamba_bot", 1, sizes=sizes, device="cpu")
+    planned = _plan(folders, "umamba_bot", 1, sizes=sizes, device="cpu", dimension=2)
+    assert [each.name for each in planned.configurations] == ["2d"]
+    assert planned.configurations[0].batch == 400
+    with pytest.raises(PlanError, match="VM-UNet exists in 2D, so it cannot be planned in 3D"):
+        _plan(folders, "vm_unet", 8, dimension=3)
+    with pytest.raises(PlanError, match="is one in 2D, not in 3D"):
+        _plan(folders, "umamba_bot", 8, recipe=load_recipe("nuclei_2d"), dimension=3)
+
+
 def test_too_little_memory_is_said(folders: Folders):
     with pytest.raises(PlanError, match="cannot be trained within"):
         _plan(folders, "umamba_bot", 0.75)
@@ -161,7 +175,6 @@ def test_a_misnamed_case_in_the_annotations_is_refused(folders: Folders):
 
 def test_a_recipes_settings_stand_in_the_plans_and_reach_the_trainer(folders: Folders):
     """The whole of what a source gives, for the control too; what a person asks for besides still counts."""
-    from mambaseg_train.recipes import load_recipe
     from mambaseg_train.trainer.settings import Settings, override
 
     recipe = load_recipe("mamba_unet_acdc_2d")

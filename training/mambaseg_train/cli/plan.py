@@ -22,6 +22,7 @@ from mambaseg_train.networks.traits import NETWORKS
 @click.option("--max-patch", type=int, help="Longest edge of the patch in voxels.")
 @click.option("--batch", type=int, help="Samples a step, instead of what the memory allows.")
 @click.option("--lowres/--no-lowres", default=True, help="Plan 3d_lowres where patches cover little of the images.")
+@click.option("--dimension", type=click.IntRange(2, 3), help="Plan in 2 or 3 dimensions only, instead of both.")
 @click.option("--processes", type=click.IntRange(1), default=1, show_default=True, help="Worker processes.")
 @click.option("--amp/--no-amp", default=None, help="Mixed precision on CUDA, instead of the paper's choice.")
 @click.option("--fresh", is_flag=True, help="Look at the images again.")
@@ -41,6 +42,7 @@ def command(
     max_patch: int | None,
     batch: int | None,
     lowres: bool,
+    dimension: int | None,
     processes: int,
     amp: bool | None,
     fresh: bool,
@@ -65,6 +67,7 @@ def command(
         spacing=spacing,
         device=device,
         lowres=lowres,
+        dimension=dimension,
         processes=processes,
         fresh=fresh,
         amp=amp,

@@ -140,6 +140,7 @@ def _prepare(design: Design, places: Places, say: Say) -> None:
                     spacing=design.spacing or None,
                     device=planned_device(design.device),
                     recipe=load_recipe(design.recipe) if design.recipe else None,
+                    dimension=2 if design.configuration == "2d" else 3,
                     say=say,
                 )
             preprocess(design.dataset, name, folders, configurations=[design.configuration], say=say)

@@ -77,6 +77,7 @@ def plan(
     processes: int = 1,
     fresh: bool = False,
     recipe: Recipe | None = None,
+    dimension: int | None = None,
     amp: bool | None = None,
     say: Say = print,
 ) -> Planned:
@@ -109,6 +110,8 @@ def plan(
     recipe
         An experiment whose training settings the plans take over (`train` uses them unless told otherwise), planned in
         its own dimensions only.
+    dimension
+        Plan in 2 or 3 dimensions only; None: in all of the recipe or the network.
     amp
         Plan for, and train with, mixed precision or without; None leaves the paper's choice.
     say
@@ -119,7 +122,8 @@ def plan(
     DataError
         If the data set is not there, or does not pass its checks.
     PlanError
-        If the network is not known, does not fit into the memory, is not in the recipe, or sizes make no sense.
+        If the network is not known, does not fit into the memory, is not in the recipe or the dimension, or sizes make
+        no sense.
     """
     about = traits(network)
     chosen = sizes or Sizes()
@@ -129,6 +133,7 @@ def plan(
     batch = training.pop("batch", None)
     if batch is not None and chosen.batch is None:
         chosen = replace(chosen, batch=batch)
+    dimension = _dimension(network, dimension, recipe)
     if device not in {"cuda", "cpu"} or not math.isfinite(memory_gb) or memory_gb <= 0:
         raise PlanError(f"Plans are made for 'cuda' or 'cpu' and a memory above 0 GiB, not '{device}', {memory_gb}.")
     if spacing is not None and (len(spacing) != 3 or any(not value > 0 for value in spacing)):
@@ -162,7 +167,7 @@ def plan(
             spacing,
             device,
             lowres,
-            None if recipe is None else int(recipe.dimension[0]),
+            dimension,
         )
         planner.training, planner.recipe = training, "" if recipe is None else recipe.id
         _check_cases(described, planner.dataset, raw)
@@ -175,6 +180,23 @@ def plan(
     _say_labels(described, axis, say)
     file = place / f"{planner.plans_identifier}.json"
     return Planned(name, network, about.trainer, planner.plans_identifier, file, found)
+
+
+def _dimension(network: str, asked: int | None, recipe: Recipe | None) -> int | None:
+    """The one to plan in, or None for all that the network exists in."""
+    about = traits(network)
+    if asked is not None and asked not in about.dims:
+        exists = " and ".join(f"{number}D" for number in about.dims)
+        raise PlanError(
+            f"{about.title} exists in {exists}, so it cannot be planned in {asked}D. Choose another network."
+        )
+    own = None if recipe is None else int(recipe.dimension[0])
+    if asked is not None and own is not None and asked != own:
+        raise PlanError(
+            f"The recipe '{'' if recipe is None else recipe.id}' is one in {own}D, not in {asked}D. "
+            "Leave one of the two out."
+        )
+    return own if asked is None else asked
 
 
 def _training_of(recipe: Recipe, network: str, say: Say) -> dict[str, Any]:
