@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="package to write")
     chosen = parser.parse_args(arguments)
-    if chosen.network != DEFAULT and chosen.output == OUTPUT:
+    if chosen.network != DEFAULT and chosen.output.resolve() == OUTPUT:
         parser.error("the bundled model is a U-Mamba; say with --output where another network's package shall go")
     torch.set_num_threads(chosen.threads)
     torch.manual_seed(1)
@@ -226,10 +226,11 @@ def _spec(network: str, cases: int, steps: int, batch: int) -> ModelSpec:
 def _card(spec: ModelSpec) -> str:
     rows = "".join(f"| {f.structure} | {f.value:.3f} | {f.spread:.3f} |\n" for f in spec.figures)
     table = f"| structure | Dice | standard deviation |\n|---|---|---|\n{rows}" if rows else "Not measured yet.\n"
+    network = "U-Mamba (Bot)" if spec.network.name == DEFAULT else f"`{spec.network.name}`"
     return f"""# {spec.title}
 
-**For demonstration only. Never use it on patients.** This small network (`{spec.network.name}`) was trained on phantoms
-alone; it has never seen a scan of a person, and what it does on one is undefined.
+**For demonstration only. Never use it on patients.** This small {network} was trained on synthetic phantoms alone;
+it has never seen a scan of a person, and what it does on one is undefined.
 
 - Made by `training/make_demo_model.py`, which can be run again.
 - Trained on: {spec.trained_on}.

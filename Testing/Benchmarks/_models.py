@@ -42,7 +42,34 @@ def _unet(features: list[int], patch: list[int], *, tied: bool) -> dict[str, Any
 
 def is_trained(network: str) -> bool:
     """Whether this names a trained model, bundled or a package on this computer, and not an architecture."""
+    if network in (*NETWORKS_3D, *NETWORKS_2D):
+        return False
     return network in BUNDLED or Path(network).is_dir() or network.endswith(".mambaseg")
+
+
+def trained_model(network: str) -> Any:
+    """A trained model for one CT channel in 3D; the bundled one of that id even where another is installed.
+
+    Raises
+    ------
+    OptionError
+        If it takes other images.
+    MambasegError
+        If there is none, or it is damaged.
+    """
+    from mambaseg.errors import OptionError
+    from mambaseg.models import bundled_models, load_model
+
+    model = load_model(bundled_models()[network] if network in BUNDLED else Path(network))
+    if model.spec.network.spatial_dims != 3 or len(model.spec.channels) != 1:
+        raise OptionError(f"'{network}' does not take one volume. Choose a 3D model with one input channel.")
+    return model
+
+
+def spacing_of(spec: Any) -> tuple[float, float, float]:
+    """Spacing (mm) that a 3D model works at, along slices, rows and columns."""
+    z, y, x = (spec.spacing[spec.axes.index(axis)] for axis in range(3))
+    return z, y, x
 
 
 def plan(network: str, size: str) -> tuple[list[int], dict[str, Any]]:
@@ -104,11 +131,10 @@ def model_of(job: dict[str, Any]) -> Any:
     """The model that a job names: a trained one, or the network, its size and the file of its weights, if any."""
     import torch
 
-    from mambaseg.models import load_model
     from mambaseg.models.model import MemoryWeights, Model
 
     if is_trained(job["network"]):
-        return load_model(job["network"])
+        return trained_model(job["network"])
     spec = make_spec(job["network"], job["size"], job["classes"], job["target"])
     place = job.get("weights")
     state = torch.load(place, weights_only=True) if place else build_plain(spec).state_dict()

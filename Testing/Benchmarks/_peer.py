@@ -7,6 +7,7 @@ which is nnU-Net's with float32 accumulators (Testing/engine/nnunet_oracle.py).
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import _volume
@@ -65,7 +66,10 @@ def export(predictor: Any, logits: Any, properties: dict[str, Any]) -> Any:
     )  # fmt: skip
 
 
-def export_bytes(classes: int, shape: _volume.Shape, target: float) -> float:
-    """About what its export holds: all logits in float32 on the image's grid, in half precision on the network's."""
+def export_bytes(classes: int, shape: _volume.Shape, target: float | Sequence[float], *, exact: bool = False) -> float:
+    """About what its export holds: all logits in float32 on the image's grid, in half precision on the network's.
+
+    ``exact`` gathers the latter in float32.
+    """
     small = _volume.voxels(_volume.network_grid(shape, target=target))
-    return 1.05 * classes * (4 * _volume.voxels(shape) + 2 * small) + 1e9
+    return 1.05 * classes * (4 * _volume.voxels(shape) + (4 if exact else 2) * small) + 1e9

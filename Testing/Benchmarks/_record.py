@@ -89,9 +89,17 @@ def _command(name: str, arguments: Sequence[str]) -> str:
     for argument in arguments:
         skip = skip and not argument.startswith("-")
         if not skip and argument.partition("=")[0] not in _OUTPUTS:
-            kept.append(argument)
+            kept.append(_of_this_project(argument))
         skip = argument in _OUTPUTS
     return shlex.join(["python3", "dev.py", "bench", name, *kept])
+
+
+def _of_this_project(argument: str) -> str:
+    """A path as anybody may read it: below this project, or its name alone."""
+    place = Path(argument)
+    if not place.is_absolute():
+        return argument
+    return str(place.relative_to(ROOT)) if place.is_relative_to(ROOT) else place.name
 
 
 class Record:

@@ -132,7 +132,7 @@ def whole_rows(figures: list[Entry]) -> list[Row]:
     for entry in figures:
         ours, peer, equal = entry["ours"], entry["peer"], entry["equal"]
         name = " ".join(part for part in (f"`{entry['network']}`", entry["size"], entry["precision"]) if part)
-        at = f" at {entry['target']:g} mm" + (", random weights" if entry["size"] else ", trained")
+        at = f" at {_spacing(entry['target'])} mm" + (", random weights" if entry["size"] else ", trained")
         what = f"{name}{at}, {size_text(entry['shape'])}, {ours['tiles']} tile{'s' * (ours['tiles'] != 1)}"
         if peer is None:
             own = f"{seconds(ours['total'])}, {gigabytes(ours['peak_above_bytes'])}"
@@ -178,6 +178,11 @@ def whole_rows(figures: list[Entry]) -> list[Row]:
                 Row(f"{what}: labels", f"**{percent(equal[kind])}** equal", about, f"{PEER} {words}", aim, main=False)
             )  # fmt: skip
     return rows
+
+
+def _spacing(target: float | list[float]) -> str:
+    """A spacing as people write it, columns first."""
+    return f"{target:g}" if isinstance(target, (int, float)) else " x ".join(f"{edge:g}" for edge in reversed(target))
 
 
 def percent(part: float) -> str:

@@ -18,9 +18,12 @@ def grid(scale: float) -> tuple[Shape, tuple[float, float, float]]:
     return (z, y, x), SPACING
 
 
-def network_grid(shape: Sequence[int], spacing: Sequence[float] = SPACING, target: float = TARGET) -> Shape:
-    """Shape at the network's spacing, as nnU-Net rounds it."""
-    z, y, x = (round(s / target * n) for s, n in zip(reversed(spacing), shape, strict=True))
+def network_grid(
+    shape: Sequence[int], spacing: Sequence[float] = SPACING, target: float | Sequence[float] = TARGET
+) -> Shape:
+    """Shape at the network's spacing (one, or that of slices, rows and columns), as nnU-Net rounds it."""
+    goal = (target,) * 3 if isinstance(target, (int, float)) else target
+    z, y, x = (round(s / t * n) for s, n, t in zip(reversed(spacing), shape, goal, strict=True))
     return z, y, x
 
 

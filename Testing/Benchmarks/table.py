@@ -70,9 +70,9 @@ def readme_block(kept: dict[str, Entry]) -> str:
         "Made by `python3 dev.py bench table` from figures that the benchmarks printed, each beside its peer in the",
         "same run. A whole run's times are all but the network, and the network; its memory is what it takes on top of",
         "what its process held. Commands, all figures and plots are in [FIGURES.md](Testing/Benchmarks/FIGURES.md).",
-        "`demo-phantom` and `ct-head-neck` are bundled models; `phantom-...` were made by `make_demo_model.py` in some",
-        "minutes. The networks called small and full have random weights, whose labels are like noise, with borders",
-        "everywhere: there rounding decides voxels, on both sides (FIGURES.md says how many stay the same in float64).",
+        "Random weights make labels like noise, with borders everywhere: there rounding decides voxels, on both sides",
+        "(FIGURES.md says how many stay the same in float64). Trained are the bundled models, and those that",
+        "`training/make_demo_model.py` makes in some minutes (`phantom-...`).",
     ]
     return "\n".join([BEGIN, "", *text, "", *where, "", *_table(lines), "", END])
 

@@ -12,8 +12,8 @@ libraries and the volume loaded.
 Labels are compared with those of nnU-Net with float32 accumulators, which is one more run of it (--skip-exact leaves it
 out), and with those that it gives as it is. Random weights make noise-like logits with borders everywhere, on which to
 agree is a harder test than on a trained model's; so the line also says which part of the plain network's own labels
-stays as it is when the input's last bits change (see `_models`). Trained models have one size: the bundled
-`demo-phantom` (4.5 mm) and `ct-head-neck` (3.9 mm), or packages by their path.
+stays as it is when the input's last bits change (see `_models`). Trained models have one size and spacing: the bundled
+`demo-phantom` and `ct-head-neck`, or packages by their path. Of several folds the first runs, on both sides.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def run_ours(volume: str, labels: str, precision: str, **job: Any) -> dict[str, 
 
     model, image = _models.model_of(job), _volume.load(volume)
     mambaseg.scan.available_backends("cpu")
-    options = mambaseg.Options(device="cpu", precision=precision)  # type: ignore[arg-type]
+    options = mambaseg.Options(device="cpu", precision=precision, folds=model.folds[:1])  # type: ignore[arg-type]
     meter = Meter()
     result = mambaseg.segment(image, model, options)
     answer = meter.answer()
@@ -149,11 +149,11 @@ def one_network(record: Record, folder: Path, job: dict[str, Any], common: Entry
             return
     spec = _models.model_of(job).spec if trained else None
     classes = job["classes"] if spec is None else spec.network.num_classes
-    target = job["target"] if spec is None else spec.spacing[-1]
+    target = job["target"] if spec is None else _models.spacing_of(spec)
     peer, places = None, {}
     kinds = [("as_it_is", False), *([] if chosen.skip_exact else [("float32", True)])]
     for kind, exact in [] if chosen.skip_peer else kinds:
-        need = _peer.export_bytes(classes, tuple(common["shape"]), target) + exact * 1e9
+        need = _peer.export_bytes(classes, tuple(common["shape"]), target, exact=exact)
         if not enough_memory(need, f"{_peer.NAME} with {classes} classes"):
             continue
         labels = folder / f"{kind}.npy"
@@ -187,6 +187,8 @@ def main() -> None:
     parser.add_argument("--skip-peer", action="store_true")
     parser.add_argument("--skip-exact", action="store_true", help="no run of nnU-Net with float32 accumulators")
     chosen = parser.parse_args()
+    for network in filter(_models.is_trained, chosen.networks):
+        _models.trained_model(network)  # what is wrong with one is said before hours are spent on others
     unknown = [one for one in chosen.networks if one not in _models.NETWORKS_3D and not _models.is_trained(one)]
     if unknown:
         raise OptionError(

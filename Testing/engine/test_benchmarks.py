@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from mambaseg.models import bundled_models, load_model
+
 ROOT = Path(__file__).resolve().parents[2]
 BENCHMARKS = ROOT / "Testing" / "Benchmarks"
 NAMES = sorted(path.stem for path in BENCHMARKS.glob("*.py") if not path.stem.startswith("_"))
@@ -198,6 +200,36 @@ def test_a_whole_run_gives_the_peers_labels(tmp_path: Path, network: str):
     assert figures[0]["labels"]["border"] > 0
     assert unsteady < 0.01
     assert figures[0]["peer"]["total"] > figures[0]["peer"]["network"] > 0
+
+
+@pytest.mark.slow
+def test_a_package_is_measured_and_its_place_is_not_told(tmp_path: Path):
+    place = tmp_path / "a person's" / "model"
+    shutil.copytree(ROOT / "UMambaSegment" / "mambaseg" / "models" / "bundled" / "demo-phantom", place)
+    out = tmp_path / "whole.json"
+    ran = bench("whole", "--quick", "--networks", place, "--json", out)
+    assert ran.returncode == 0, ran.stderr
+    value = json.loads(out.read_text(encoding="utf-8"))
+    assert value["command"] == "python3 dev.py bench whole --quick --networks model"
+    assert (value["figures"][0]["network"], value["figures"][0]["size"]) == ("demo-phantom", "")
+    assert value["figures"][0]["target"] == [4.5, 4.5, 4.5]
+    assert value["figures"][0]["equal"]["float32"] >= 0.9999
+
+
+def test_a_model_that_takes_no_volume_is_refused_before_anything_is_measured():
+    place = ROOT / "UMambaSegment" / "mambaseg" / "models" / "bundled" / "cells-nuclei"
+    ran = bench("whole", "--quick", "--networks", "demo-phantom", place)
+    assert ran.returncode != 0
+    assert "does not take one volume" in ran.stderr
+    assert "whole" not in ran.stdout
+
+
+def test_trained_models_are_told_with_the_spacing_they_work_at():
+    runs = [path for path in KEPT if path.stem.startswith("whole")]
+    for entry in (one for path in runs for one in json.loads(path.read_text(encoding="utf-8"))["figures"]):
+        if not entry["size"] and entry["network"] in bundled_models():
+            spec = load_model(bundled_models()[entry["network"]]).spec
+            assert entry["target"] == [spec.spacing[spec.axes.index(axis)] for axis in range(3)]
 
 
 def test_a_network_that_is_none_is_a_sentence():

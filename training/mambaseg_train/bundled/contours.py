@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mambaseg.demo import dice
 from mambaseg.geometry import Vector3
 
-_TOO_WIDE = 4  # times the usual section across slices: no organ varies as much between patients
+_TOO_LARGE = 4  # times the usual area in a slice
 
 
 @dataclass(frozen=True)
@@ -82,14 +82,15 @@ def sentences(contours: Iterable[Contour]) -> tuple[str, ...]:
 
 def _sentence(name: str, group: list[Contour]) -> str:
     usual = median(one.section for one in group)
-    wrong = [one for one in group if one.section > _TOO_WIDE * usual]
+    wrong = [one for one in group if one.section > _TOO_LARGE * usual]
     if not wrong:
         return ""
+    fine = [one for one in group if one not in wrong]
     cases = ", ".join(f"{one.case} ({one.volume_ml:.0f} ml, Dice {one.dice:.2f})" for one in wrong)
-    rest = fmean(one.dice for one in group if one not in wrong)
+    every, without = (fmean(one.dice for one in part) for part in (group, fine))
     return (
-        f"{len(wrong)} of the {len(group)} contours of the {name} in the test cases are more than {_TOO_WIDE} times as "
-        f"wide as usual and show something else: {cases}; the median contour has "
-        f"{median(one.volume_ml for one in group):.0f} ml. They count in all figures; without them the mean Dice of "
-        f"the {name} is {rest:.3f}."
+        f"{len(wrong)} of the {len(group)} contours of the {name} in the test cases have more than {_TOO_LARGE} times "
+        f"the usual area in a slice, so they probably show something else: {cases}; the others have a median of "
+        f"{median(one.volume_ml for one in fine):.0f} ml. They count in all figures: without them the mean Dice of "
+        f"the {name} is {without:.3f} instead of {every:.3f}."
     )

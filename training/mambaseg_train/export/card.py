@@ -163,7 +163,7 @@ def _measured(figures: Sequence[Figure], facts: CardFacts) -> str:
                 else [f"{control:.{digits}f}{unit}", f"{figure.value - control:+.{digits}f}"]
             )
         rows.append(row)
-    plot = [f"![Every test case, by structure]({facts.plot})"] if facts.plot else []
+    plot = [f"![Every case, by structure]({facts.plot})"] if facts.plot else []
     parts = [_table(head, rows), *plot, _reading(facts.evaluation, facts.control), *facts.remarks]
     return "\n\n".join([*parts, *_by_group(facts.evaluation), *_worst(facts.evaluation), _absent(facts.evaluation)])
 

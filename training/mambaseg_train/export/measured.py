@@ -96,7 +96,10 @@ def judged(summary: Path, evaluation: Evaluation) -> tuple[tuple[tuple[str, str]
     table = cases_table(summary)
     if table is None:
         every = tuple((group, case) for group in evaluation.groups for case in evaluation.cases)
-        return every, f"Which fold predicted which case is not known, as no '{_TABLE}' lies beside '{summary}'."
+        return (
+            every,
+            f"Which fold predicted which case is not known, as no '{_table_name(summary)}' lies beside '{summary}'.",
+        )
     pairs = tuple(dict.fromkeys((score.group, score.case) for score in read_scores(table)))
     cases, groups = {case for _, case in pairs}, {group for group, _ in pairs}
     if cases != set(evaluation.cases) or groups != set(evaluation.groups):
@@ -104,9 +107,13 @@ def judged(summary: Path, evaluation: Evaluation) -> tuple[tuple[tuple[str, str]
     return pairs, ""
 
 
+def _table_name(summary: Path) -> str:
+    return summary.name.removesuffix(_SUMMARY) + _TABLE
+
+
 def cases_table(summary: Path) -> Path | None:
     """The table of cases beside a summary, if it is there."""
-    table = summary.with_name(summary.name.removesuffix(_SUMMARY) + _TABLE)
+    table = summary.with_name(_table_name(summary))
     return table if summary.name.endswith(_SUMMARY) and table.is_file() else None
 
 
