@@ -74,7 +74,11 @@ def test_shipped_models_are_small_and_their_cards_say_what_a_person_must_know():
         assert (read_package(Path(model.origin)).plot or b"").startswith(b"\x89PNG")
         assert model.spec.figures
         assert model.spec.citation
-        assert model.spec.source["training"]["all"]["settings"]["seed"] == 12345
+        settings, task = model.spec.source["training"]["all"]["settings"], BUNDLED[name].task
+        assert settings["seed"] == 12345
+        for key in ("epochs", "iterations", "lr"):  # the command makes the model that is shipped, and no other
+            assert settings[key] == float(task.training[f"--{key}"]), (name, key)
+        assert BUNDLED[name].notes[1] in card
 
 
 def test_the_table_of_models_shows_each_structure_with_its_spread():
@@ -147,7 +151,7 @@ def test_contours_of_something_else_are_told():
     assert found[0].section == pytest.approx(0.36)  # 9 voxels of 4 mm2
     assert found[0].volume_ml == pytest.approx(1.8)
     (said,) = contours.sentences(found)
-    assert said.startswith("1 of the 3 contours of the cord")
+    assert said.startswith("Of the 3 contours of the cord in the test cases 1 with more than 4 times")
     assert "c (109 ml, Dice 0.03)" in said
     assert "the others have a median of 2 ml" in said
     assert "without them the mean Dice of the cord is 0.833 instead of 0.566" in said

@@ -72,7 +72,7 @@ _HEAD_NECK = Bundled(
             "--spacing": "3 3.9 3.9",
         },
         {
-            "--epochs": "120",
+            "--epochs": "80",
             "--iterations": "50",
             "--validation-iterations": "1",
             "--lr": "0.003",
