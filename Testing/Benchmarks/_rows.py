@@ -182,7 +182,8 @@ def whole_rows(figures: list[Entry]) -> list[Row]:
 
 def _spacing(target: float | list[float]) -> str:
     """A spacing as people write it, columns first."""
-    return f"{target:g}" if isinstance(target, (int, float)) else " x ".join(f"{edge:g}" for edge in reversed(target))
+    edges = [target] if isinstance(target, (int, float)) else target
+    return " x ".join(f"{edge:g}" for edge in (reversed(edges) if len(set(edges)) > 1 else edges[:1]))
 
 
 def percent(part: float) -> str:

@@ -90,8 +90,8 @@ def _sentence(name: str, group: list[Contour]) -> str:
     shows = "shows" if len(wrong) == 1 else "show"
     every, without = (fmean(one.dice for one in part) for part in (group, fine))
     return (
-        f"Of the {len(group)} contours of the {name} in the test cases {len(wrong)} with more than {_TOO_LARGE} times the "
-        f"usual area in a slice probably {shows} something else: {cases}; the others have a median of "
+        f"Of the {len(group)} contours of the {name} in the test cases {len(wrong)} with more than {_TOO_LARGE} times "
+        f"the usual area in a slice probably {shows} something else: {cases}; the others have a median of "
         f"{median(one.volume_ml for one in fine):.0f} ml. They count in all figures: without them the mean Dice of "
         f"the {name} is {without:.3f} instead of {every:.3f}."
     )
