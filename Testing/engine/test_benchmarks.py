@@ -188,9 +188,7 @@ def test_ct_runs(tmp_path: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "network", ["umamba_bot", "umamba_enc", "lightm_unet", "residual_unet", "demo-phantom", "ct-head-neck"]
-)
+@pytest.mark.parametrize("network", ["umamba_bot", "umamba_enc", "lightm_unet", "residual_unet", "demo-phantom"])
 def test_a_whole_run_gives_the_peers_labels(tmp_path: Path, network: str):
     figures = written(tmp_path, "whole", "--networks", network)["figures"]
     # random weights may turn the last bits of an image into other labels, in the plain network too
