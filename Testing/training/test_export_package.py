@@ -19,9 +19,12 @@ from mambaseg.models import install, load_model, read_package
 from mambaseg.models.store import Store
 from mambaseg_train.cli import main
 from mambaseg_train.errors import DataError
+from mambaseg_train.evaluation.report import read_evaluation
+from mambaseg_train.evaluation.table import read_scores, write_scores
 from mambaseg_train.export.describe import Details
 from mambaseg_train.export.figures import ALL
 from mambaseg_train.export.images import find_images
+from mambaseg_train.export.plot import figures_plot
 from mambaseg_train.export.run import Exported, Order, export_package
 from mambaseg_train.export.verify import verify_package
 from mambaseg_train.predict import validation_cases
@@ -160,6 +163,20 @@ def test_a_case_is_verified_unasked_where_images_are_at_hand(
     assert "nnU-Net labels them" not in capsys.readouterr().err
     assert main([*command, "--replace"]) == 0
     assert "nnU-Net labels them" in capsys.readouterr().err
+
+
+def test_a_plot_is_of_the_evaluation_whose_figures_stand_on_the_card(finished: Finished, tmp_path: Path):
+    scored = tmp_path / "scored"
+    shutil.copytree(finished.summary.parent, scored)
+    evaluation = read_evaluation(scored / "summary.json")
+    assert (figures_plot(scored / "summary.json", evaluation) or b"").startswith(b"\x89PNG")
+    table = read_scores(scored / "cases.csv")
+    others = [replace(score, values={"dice": score.values["dice"] / 2}) for score in table]
+    write_scores(scored / "cases.csv", others, ("dice",))
+    with pytest.raises(DataError, match="is not of the evaluation"):
+        figures_plot(scored / "summary.json", evaluation)
+    (scored / "cases.csv").unlink()
+    assert figures_plot(scored / "summary.json", evaluation) is None
 
 
 def test_figures_of_other_data_are_refused(finished: Finished, tmp_path: Path):

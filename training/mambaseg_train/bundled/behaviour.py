@@ -83,6 +83,7 @@ def examine_head_neck(model: Model, source: Path, predictions: Path, abdomen: Pa
     runner = _Runner(model)
     say("Left and right in the test cases ...")
     swaps, sides = _swapped(predictions, runner.values)
+    say("Contours of the test cases ...")
     found = [f"Left and right parotid changed sides in {swaps} of {sides} test cases that show both."]
     found += contours.sentences(_contours(source, predictions, runner.values))
     say("Test cases with simulated couch, head rest, mask and noise ...")

@@ -190,13 +190,12 @@ def _dimension(network: str, asked: int | None, recipe: Recipe | None) -> int | 
         raise PlanError(
             f"{about.title} exists in {exists}, so it cannot be planned in {asked}D. Choose another network."
         )
-    own = None if recipe is None else int(recipe.dimension[0])
-    if asked is not None and own is not None and asked != own:
-        raise PlanError(
-            f"The recipe '{'' if recipe is None else recipe.id}' is one in {own}D, not in {asked}D. "
-            "Leave one of the two out."
-        )
-    return own if asked is None else asked
+    if recipe is None:
+        return asked
+    own = int(recipe.dimension[0])
+    if asked not in {None, own}:
+        raise PlanError(f"The recipe '{recipe.id}' is one in {own}D, not in {asked}D. Leave one of the two out.")
+    return own
 
 
 def _training_of(recipe: Recipe, network: str, say: Say) -> dict[str, Any]:
