@@ -63,6 +63,33 @@ def test_the_polynomial_schedule_ends_at_the_last_epoch():
     assert optimizer.param_groups[0]["lr"] == pytest.approx(1e-2 * 0.1**0.9)
 
 
+def test_the_polynomial_schedule_restarts_at_half_the_rate_with_an_optimiser_as_new():
+    settings = Settings(optimizer="adamw", lr=3e-3, epochs=14, restart=8)
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = make_optimizer([parameter], settings)
+    schedule = make_schedule(optimizer, settings)
+    rates, remembered = [], []
+    for epoch in range(14):
+        schedule.step(epoch)
+        rates.append(optimizer.param_groups[0]["lr"])
+        remembered.append(bool(optimizer.state))
+        parameter.grad = torch.ones_like(parameter)
+        optimizer.step()
+    once = make_schedule(optimizer, Settings(lr=3e-3, epochs=8))
+    for epoch in range(8):
+        once.step(epoch)
+        assert rates[epoch] == pytest.approx(optimizer.param_groups[0]["lr"])
+    assert rates[8:] == pytest.approx([1.5e-3 * (1 - epoch / 6) ** 0.9 for epoch in range(6)])
+    assert [epoch for epoch, there in enumerate(remembered) if not there] == [0, 8]
+
+
+@pytest.mark.parametrize("wrong", [{"restart": 10}, {"restart": 12}, {"restart": 5, "schedule": "cosine"}])
+def test_a_restart_that_cannot_be_is_refused(wrong: dict[str, object]):
+    optimizer = make_optimizer([torch.nn.Parameter(torch.zeros(1))], Settings())
+    with pytest.raises(RunError, match="A restart after"):
+        make_schedule(optimizer, Settings(**{"epochs": 10, **wrong}))
+
+
 def test_overrides_from_plans_and_environment(monkeypatch: pytest.MonkeyPatch):
     plans = {"mambaseg": {"training": {"epochs": 7, "lr": 0.5}}}
     monkeypatch.setenv("MAMBASEG_EPOCHS", "3")

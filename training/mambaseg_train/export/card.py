@@ -14,7 +14,7 @@ from mambaseg_train.export.figures import WANTED
 from mambaseg_train.export.provenance import FoldFacts, Part
 
 _SETTINGS = (
-    *("optimizer", "lr", "schedule", "weight_decay", "dice_weight", "ce_weight", "mirror"),
+    *("optimizer", "lr", "schedule", "restart", "weight_decay", "dice_weight", "ce_weight", "mirror"),
     *("bfloat16", "amp", "seed"),
 )
 
@@ -225,7 +225,8 @@ def _training(facts: CardFacts) -> str:
 def _fold_row(fold: FoldFacts) -> list[str]:
     # mixed precision is CUDA's; elsewhere the setting has no effect
     other = "amp" if fold.device.startswith(("cpu", "mps")) else "bfloat16"
-    shown = [key for key in _SETTINGS[:-1] if key != other]
+    unused = {other} if fold.settings.get("restart") else {other, "restart"}
+    shown = [key for key in _SETTINGS[:-1] if key not in unused]
     settings = ", ".join(
         [*(f"{key} {_plain(fold.settings[key])}" for key in shown if key in fold.settings), *fold.changes]
     )

@@ -9,7 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from mambaseg_train.errors import RunError
 from mambaseg_train.trainer.settings import Settings
+
+_POWER = 0.9  # nnU-Net's
 
 
 class CosineSchedule:
@@ -38,6 +41,39 @@ class CosineSchedule:
             group["lr"] = rate
 
 
+class RestartedPoly:
+    """nnU-Net's ``lr (1 - epoch / epochs) ** .9`` twice: to an epoch, and from there again at half the rate.
+
+    A warm restart (Loshchilov and Hutter, SGDR, ICLR 2017): a training that had come to its end goes on. The optimiser
+    forgets its moments there, so that going on from finished weights alone is the same.
+
+    Parameters
+    ----------
+    optimizer
+        Whose rates are set.
+    start
+        Highest rate of the first part.
+    restart, epochs
+        Where the first part ends and where the second does.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, start: float, restart: int, epochs: int) -> None:
+        self.optimizer = optimizer
+        self.start, self.restart, self.epochs = start, restart, epochs
+
+    def step(self, current_step: int) -> None:
+        """Set the rate of an epoch."""
+        if current_step == self.restart:
+            self.optimizer.state.clear()
+        if current_step < self.restart:
+            rate = self.start * (1 - current_step / self.restart) ** _POWER
+        else:
+            left = 1 - (current_step - self.restart) / (self.epochs - self.restart)
+            rate = self.start / 2 * left**_POWER
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+
 def make_optimizer(parameters: Iterable[nn.Parameter], settings: Settings) -> torch.optim.Optimizer:
     """Make the optimiser that the settings name."""
     shared: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay}
@@ -50,9 +86,22 @@ def make_optimizer(parameters: Iterable[nn.Parameter], settings: Settings) -> to
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, settings: Settings) -> Any:
-    """Make the schedule that the settings name; its ``step`` takes the epoch."""
+    """Make the schedule that the settings name; its ``step`` takes the epoch.
+
+    Raises
+    ------
+    RunError
+        If a restart is asked for that the schedule does not have, or that would come after the last epoch.
+    """
+    if settings.restart and (settings.schedule != "poly" or settings.restart >= settings.epochs):
+        raise RunError(
+            f"A restart after {settings.restart} of {settings.epochs} epochs was asked for, with the schedule "
+            f"'{settings.schedule}'. It needs the schedule 'poly' and epochs left after it."
+        )
     if settings.schedule == "cosine":
         return CosineSchedule(optimizer, settings.lr, settings.lr_end, settings.cosine_epochs)
+    if settings.restart:
+        return RestartedPoly(optimizer, settings.lr, settings.restart, settings.epochs)
     from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
 
     return PolyLRScheduler(optimizer, settings.lr, settings.epochs)

@@ -27,6 +27,9 @@ class Settings:
         The optimiser's numbers; ``momentum`` is SGD's, ``eps`` Adam's.
     schedule
         ``poly`` (exponent .9 to the end) or ``cosine`` (down to ``lr_end`` and up again every ``cosine_epochs``).
+    restart
+        Epochs after which ``poly`` has come to its end, and begins again at half the rate with an optimiser as new;
+        0: once only.
     epochs, iterations, validation_iterations
         Epochs, training steps an epoch, validation steps an epoch.
     amp
@@ -61,6 +64,7 @@ class Settings:
     schedule: Literal["poly", "cosine"] = "poly"
     lr_end: float = 0.0
     cosine_epochs: int = 50
+    restart: int = 0
     epochs: int = 1000
     iterations: int = 250
     validation_iterations: int = 50
