@@ -26,6 +26,7 @@ from slicer.util import VTKObservationMixin
 from mambaseg.options import PRECISIONS
 from UMambaSegmentLib.runs import scripting
 from UMambaSegmentLib.runs.panel_service import PanelService, temporary_folder
+from UMambaSegmentLib.runs.pieces import ADVISED, PIECES
 from UMambaSegmentLib.runs.run import Run, RunListener, start_reproduction
 from UMambaSegmentLib.runs.service import FolderRun
 from UMambaSegmentLib.runs.session import close_shared_session, shared_session
@@ -73,7 +74,7 @@ class UMambaSegmentParameterNode:
     outputSegmentation - where the segments go; none for a new one.
     model - id of the model. folds - names with commas between; empty for all.
     leftOut - names of structures that are not wanted.
-    precision, tileOverlap, mirror, keepLargest, probabilities - as Advanced shows them.
+    precision, tileOverlap, mirror, pieces, probabilities - as Advanced shows them.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
@@ -88,7 +89,7 @@ class UMambaSegmentParameterNode:
     precision: Annotated[str, Choice(list(PRECISIONS))] = "auto"
     tileOverlap: Annotated[float, WithinRange(0.0, 0.9)] = 0.5
     mirror: bool = False
-    keepLargest: bool = False
+    pieces: Annotated[str, Choice(list(PIECES))] = ADVISED
     probabilities: bool = False
 
 

@@ -44,7 +44,12 @@ def run_ours(volume: str, labels: str, precision: str, **job: Any) -> dict[str, 
 
     model, image = _models.model_of(job), _volume.load(volume)
     mambaseg.scan.available_backends("cpu")
-    options = mambaseg.Options(device="cpu", precision=precision, folds=model.folds[:1])  # type: ignore[arg-type]
+    options = mambaseg.Options(
+        device="cpu",
+        precision=precision,  # type: ignore[arg-type]
+        folds=model.folds[:1],
+        keep_largest=(),  # the peer keeps every piece
+    )
     meter = Meter()
     result = mambaseg.segment(image, model, options)
     answer = meter.answer()

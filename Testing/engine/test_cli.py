@@ -65,6 +65,23 @@ def test_options_reach_the_run(capsys, tmp_path: Path, package: Path, image: Pat
     assert [path.name for path in maps.iterdir()] == ["structure_2.nrrd"]
 
 
+@pytest.mark.parametrize(("given", "kept"), [((), None), (("none",), []), (("all",), ["all"])])
+def test_the_largest_pieces_are_the_models_choice_unless_a_person_says(
+    capsys, tmp_path: Path, package: Path, image: Path, given: tuple[str, ...], kept: list[str] | None
+):
+    words = [word for name in given for word in ("--keep-largest", name)]
+    ended = run(capsys, "segment", image, "-o", tmp_path / "out.nrrd", "-m", package, *words, "-q", "--json", "-")
+    assert ended.code == 0
+    assert json.loads(ended.out)["options"]["keep_largest"] == kept
+
+
+def test_none_beside_a_name_is_refused(capsys, tmp_path: Path, package: Path, image: Path):
+    words = ("--keep-largest", "none", "--keep-largest", "all")
+    ended = run(capsys, "segment", image, "-o", tmp_path / "out.nrrd", "-m", package, *words)
+    assert ended.code != 0
+    assert "Give it alone" in ended.err
+
+
 def test_orientation_changes_what_the_network_sees(capsys, tmp_path: Path, package: Path, image: Path):
     """Weights at random know no symmetry: a network that sees the image flipped gives other labels."""
     found = []

@@ -191,3 +191,17 @@ def test_the_largest_component_is_kept_in_a_run():
     expected = keep_largest(plain.copy(), choose_labels(model.spec.labels, ("part 2",), "keep_largest"))
     assert np.any(expected != plain), "the case tests nothing: there is one component only"
     np.testing.assert_array_equal(kept, expected)
+
+
+def test_the_model_says_what_is_one_piece_and_a_person_decides():
+    volume = make_volume(smooth_image((26, 24, 22), sigma=1.5))
+    silent, advising = make_model(make_spec()), make_model(make_spec(keep_largest=("part 2",)))
+    runs = {
+        (model, asked): mambaseg.segment(volume, model, replace(CPU, keep_largest=asked))
+        for model, asked in ((silent, None), (silent, ("part 2",)), (advising, None), (advising, ()))
+    }
+    every, one = runs[silent, None], runs[silent, ("part 2",)]
+    assert np.any(every.labels != one.labels), "the case tests nothing: there is one component only"
+    np.testing.assert_array_equal(runs[advising, None].labels, one.labels)
+    np.testing.assert_array_equal(runs[advising, ()].labels, every.labels)
+    assert [runs[advising, asked].report["kept_largest"] for asked in (None, ())] == [["part 2"], []]

@@ -11,6 +11,8 @@ import pytest
 from fault_bench import SMALL, SPACING, Bench, at_the_panel, segmentations, warm_session
 from panel_person import segment_names
 
+from UMambaSegmentLib.runs.pieces import EVERY, LARGEST
+
 STRUCTURES = 7
 
 
@@ -217,7 +219,7 @@ def test_a_saved_scene_reproduces_its_result_when_loaded(bench: Bench, tmp_path:
     import slicer
 
     volume = bench.phantom()
-    bench.parameters.keepLargest = True
+    bench.parameters.pieces = LARGEST
     bench.parameters.leftOut = ["mandible"]
     first = bench.person.segment()
     assert len(segment_names(first)) == STRUCTURES - 1
@@ -230,12 +232,12 @@ def test_a_saved_scene_reproduces_its_result_when_loaded(bench: Bench, tmp_path:
 
     assert slicer.app.ioManager().loadScene(str(tmp_path / "case.mrml"))
     bench.app.process_events()
-    assert bench.parameters.keepLargest
+    assert bench.parameters.pieces == LARGEST
     assert list(bench.parameters.leftOut) == ["mandible"]
     loaded, image = bench.ui.outputSelector.currentNode(), bench.ui.inputSelector.currentNode()
     assert image.GetName() == "Phantom"
     assert segment_names(loaded) == list(found)
-    bench.parameters.keepLargest = False  # the choices of now are not those of then
+    bench.parameters.pieces = EVERY  # the choices of now are not those of then
     bench.parameters.leftOut = []
     bench.person.click("reproduceButton")
     bench.person.wait_idle()

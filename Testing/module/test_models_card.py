@@ -44,6 +44,7 @@ FULL = ModelCard(
     bytes=12_300_000,
     paired=True,
     mirror_axes=(0,),
+    keep_largest=("left kidney",),
 )
 
 
@@ -86,6 +87,7 @@ def test_everything_is_there():
     for words in (
         "Kidneys", "First.", "Second.", "installed (12.3 MB)", "1.2.0", "arterial (CT)", "2.5 x 0.8 x 0.8 mm",
         "64 x 128 x 128 voxels", "U-Mamba Bot umamba_bot 3D", "0, 1", "tells left from right", "40 scans", "10 scans",
+        "largest component of left kidney",
         "Structures (2)", "left kidney", "(Kidney, Left)", "0.93 ± 0.02", "0.92", "3.2 ml", "Control",
         "Mean Dice over 3 structures: 0.94 (control: 0.93)", "CC-BY-4.0", "A. Author,", "Not a medical device",
     ):  # fmt: skip

@@ -11,6 +11,7 @@ from panel_person import Person, segment_names
 from tiny_models import install_colour, install_two_channels
 
 from mambaseg.defaults import PREFERRED
+from UMambaSegmentLib.runs.pieces import ADVISED, EVERY
 
 STRUCTURES = 7
 
@@ -62,7 +63,7 @@ def test_close_reload_save_and_load(person: Person, tmp_path: Path) -> None:
 
     volume = person.add_phantom()
     person.choose_volume(volume)
-    person.ui.largestCheckBox.checked = True
+    person.ui.piecesSelector.setCurrentText(EVERY)
     person.ui.overlapSlider.value = 0.25
     node = person.segment()
     labels, names = labels_of(node, volume), segment_names(node)
@@ -70,7 +71,7 @@ def test_close_reload_save_and_load(person: Person, tmp_path: Path) -> None:
     person.ui = person.widget.ui
     assert person.ui.inputSelector.currentNode().GetID() == volume.GetID()
     assert person.ui.outputSelector.currentNode().GetID() == node.GetID()
-    assert person.ui.largestCheckBox.checked
+    assert person.ui.piecesSelector.currentText == EVERY
 
     scene = slicer.mrmlScene
     for one in (volume, node):
@@ -86,14 +87,14 @@ def test_close_reload_save_and_load(person: Person, tmp_path: Path) -> None:
     person.app.close_scene()
     assert not person.ui.segmentButton.enabled
     assert person.ui.inputSelector.currentNode() is None
-    assert not person.ui.largestCheckBox.checked
+    assert person.ui.piecesSelector.currentText == ADVISED
     assert scene.Connect()
     person.app.process_events()
     again, image = person.ui.outputSelector.currentNode(), person.ui.inputSelector.currentNode()
     assert again is not None
     assert segment_names(again) == names
     np.testing.assert_array_equal(labels_of(again, image), labels)
-    assert person.ui.largestCheckBox.checked
+    assert person.ui.piecesSelector.currentText == EVERY
     assert person.ui.overlapSlider.value == pytest.approx(0.25)
     person.click("reproduceButton")
     person.wait_idle()

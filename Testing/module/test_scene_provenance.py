@@ -57,6 +57,13 @@ def test_options_that_were_asked_for_win_over_the_reports() -> None:
     assert Provenance.of_report(REPORT, options=options).run_options() == options
 
 
+def test_what_the_model_decided_is_kept_as_it_was() -> None:
+    report = {**REPORT, "kept_largest": ["liver"]}
+    assert Provenance.of_report(report, options=Options(device="cpu")).run_options().keep_largest == ("liver",)
+    asked = Options(device="cpu", keep_largest=())
+    assert Provenance.of_report(report, options=asked).run_options().keep_largest == ()
+
+
 def test_none_and_damaged(scene) -> None:
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "hand-made")
     assert read_provenance(node) is None

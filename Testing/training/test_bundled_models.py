@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mambaseg.geometry import Geometry
-from mambaseg.io import read_volume, write_volume
+from mambaseg.io import write_volume
 from mambaseg.models import bundled_models, load_model
 from mambaseg.models.package import read_package
 from mambaseg_train.bundled import contours, pieces
@@ -22,7 +22,7 @@ from mambaseg_train.bundled.readme import block_of
 from mambaseg_train.bundled.speed import Cost
 from mambaseg_train.cli import main, root
 from mambaseg_train.demo.data import make_phantoms
-from mambaseg_train.demo.steps import PROGRAM, Layout, Step, measured_steps
+from mambaseg_train.demo.steps import PROGRAM, Layout, Step, measured_steps, options
 from mambaseg_train.demo.tasks import TASKS
 from mambaseg_train.errors import RunError
 from mambaseg_train.evaluation.report import make_evaluation
@@ -79,6 +79,12 @@ def test_shipped_models_are_small_and_their_cards_say_what_a_person_must_know():
         for key in ("epochs", "iterations", "lr"):  # the command makes the model that is shipped, and no other
             assert settings[key] == float(task.training[f"--{key}"]), (name, key)
         assert BUNDLED[name].notes[1] in card
+
+
+def test_what_is_measured_is_what_a_run_gives():
+    for model in BUNDLED.values():
+        asked = options(model.task.prediction)
+        assert [asked[n + 1] for n, word in enumerate(asked) if word == "--keep-largest"] == list(model.keep_largest)
 
 
 def test_the_table_of_models_shows_each_structure_with_its_spread():
@@ -158,17 +164,7 @@ def test_contours_of_something_else_are_told():
     assert contours.sentences(found[:2]) == ()
 
 
-def test_what_keeping_the_largest_component_does_is_told(tmp_path: Path):
-    labels = np.zeros((6, 10, 10), np.uint8)
-    labels[1:5, 2:6, 2:6] = 1
-    labels[5, 9, 9] = 1
-    (tmp_path / "all").mkdir()
-    write_volume(labels, Geometry((2.0, 2.0, 3.0)), tmp_path / "all" / "a.nii.gz")
-    spec = load_model("demo-phantom").spec
-    pieces.write_largest(tmp_path / "all", tmp_path / "one", spec.labels)
-    found = read_volume(tmp_path / "one" / "a.nii.gz")
-    assert found.geometry.spacing == (2.0, 2.0, 3.0)
-    assert int((found.voxels == 1).sum()) == 64
+def test_what_keeping_the_largest_component_does_is_told():
     every, largest = (
         make_evaluation(
             "m",
@@ -179,7 +175,7 @@ def test_what_keeping_the_largest_component_does_is_told(tmp_path: Path):
         for dice, hd95 in ((0.8, 40.0), (0.82, 6.0))
     )
     said = pieces.sentence(every, largest)
-    assert "0.820 instead of 0.800; mean HD95: organ 6.0 mm instead of 40.0." in said
+    assert "0.800 instead of 0.820; mean HD95: organ 40.0 mm instead of 6.0." in said
     assert "no structure's mean HD95 changes" in pieces.sentence(every, every)
 
 
@@ -196,7 +192,7 @@ def test_from_images_to_a_shipped_package(tmp_path: Path):
         source="phantoms",
         training={**TASKS["phantom"].training, "--epochs": "1", "--iterations": "3"},
     )
-    model = Bundled("made-up", "Made up", "Of no use.", "None", task, "LPS", ("Where it fails: everywhere.",))
+    model = Bundled("made-up", "Made up", "Of no use.", "None", task, "LPS", ("all",), ("Where it fails: everywhere.",))
     make_phantoms(tmp_path / "data" / "phantoms", 10, lambda _: None)
     places = Places(tmp_path / "data", tmp_path / "work", tmp_path / "packages", tmp_path / "plots")
     said: list[str] = []

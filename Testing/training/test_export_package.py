@@ -62,6 +62,7 @@ def test_a_package_with_everything(finished: Finished, tmp_path: Path):
         id="blobs",
         version="1.2",
         title="Blobs",
+        keep_largest=("left blob",),
         notes=("Only a test.",),
         checked=("Tried on nothing else.",),
         comparison=COMPARISONS / "hippocampus_3d" / "comparison.json",
@@ -83,6 +84,8 @@ def test_a_package_with_everything(finished: Finished, tmp_path: Path):
     assert [figure.structure for figure in dice] == [ALL, "left blob", "right blob"]
     assert all(figure.control == figure.value and figure.cases == 1 for figure in dice)
     assert spec.paired_labels == ((1, 2),)
+    assert spec.keep_largest == ("left blob",)
+    assert "- Keeps: the largest component of left blob, unless told otherwise" in exported.card
     training = spec.source["training"]["0"]
     assert training["settings"]["seed"] == 12345
     assert training["steps"] == 2
@@ -102,6 +105,11 @@ def test_a_package_with_everything(finished: Finished, tmp_path: Path):
     compared = exported.card.split("## Networks compared")[1].split("##")[0]
     assert "| U-Mamba Bot | " in compared
     assert "43 held-out cases" in compared
+
+
+def test_a_structure_that_is_not_there_is_not_one_piece(finished: Finished, tmp_path: Path):
+    with pytest.raises(DataError, match=r"no structure named 'liver'.*left blob, right blob"):
+        _export(finished, tmp_path / "blobs.mambaseg", details=Details(keep_largest=("liver",)))
 
 
 def test_the_engine_imports_it_and_keeps_the_picture(finished: Finished, tmp_path: Path):

@@ -72,6 +72,15 @@ def test_the_same_weights_keep_and_others_replace(raw: Path, tmp_path: Path):
     assert {path.name for path in output.iterdir()} == names  # the other case is no result of these weights
 
 
+def test_label_maps_of_which_other_pieces_were_kept_are_made_anew(raw: Path, tmp_path: Path):
+    said: list[str] = []
+    for kept in (None, (), ("all",), ("all",)):  # the model advises nothing, so the first two are the same
+        predict_cases(
+            _model("0"), raw, ["case_00"], tmp_path / "out", Options("cpu", keep_largest=kept), say=said.append
+        )
+    assert len(said) == 2
+
+
 def test_what_an_interruption_left_is_known_to_be_ours(raw: Path, tmp_path: Path):
     output = tmp_path / "out"
 

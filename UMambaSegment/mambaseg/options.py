@@ -39,7 +39,8 @@ class Options:
         Names of the only structures to keep, or None for all. In a model with nested regions, a voxel belongs to the
         innermost of the structures that are kept.
     keep_largest
-        Names of structures of which only the largest connected component is kept (``"all"`` for every one).
+        Names of structures of which only the largest connected component is kept (``"all"`` for every one, an empty
+        list for none), or None for those of which the model says so.
     probabilities
         Also give a probability volume for each kept structure.
     skip_air
@@ -56,7 +57,7 @@ class Options:
     mirror: bool = False
     roi: Region | None = None
     structures: tuple[str, ...] | None = None
-    keep_largest: tuple[str, ...] = ()
+    keep_largest: tuple[str, ...] | None = None
     probabilities: bool = False
     skip_air: bool = False
     scan_backend: str = "auto"

@@ -13,6 +13,7 @@ from typing import Any
 from mambaseg.api import segment
 from mambaseg.errors import OutputError
 from mambaseg.inference.kept import NetworkCache
+from mambaseg.inference.postprocess import single_labels
 from mambaseg.io import write_segmentation
 from mambaseg.io.files import cannot_write, replacing
 from mambaseg.io.formats import READABLE, ending_of
@@ -163,6 +164,7 @@ def _identity(model: Model, options: Options) -> dict[str, Any]:
     return {
         "weights": {fold: model.weights_sha256(fold) for fold in model.folds},
         "options": {name: chosen[name] for name in ("folds", "tile_step", "mirror", "precision")},
+        "kept_largest": [label.name for label in single_labels(model.spec, options)],
     }
 
 

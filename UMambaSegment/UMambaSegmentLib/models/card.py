@@ -80,6 +80,8 @@ class ModelCard:
         Where it lies, its Markdown card, and the plot of its figures (PNG); None if it is not here (or a single file).
     mirror_axes, paired
         Axes that may be mirrored; whether it tells left from right.
+    keep_largest
+        Names of the structures of which it advises to keep the largest component only.
     """
 
     id: str
@@ -113,6 +115,7 @@ class ModelCard:
     plot_path: Path | None = None
     mirror_axes: tuple[int, ...] = ()
     paired: bool = False
+    keep_largest: tuple[str, ...] = ()
 
     @property
     def runnable(self) -> bool:

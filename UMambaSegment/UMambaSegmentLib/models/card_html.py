@@ -85,6 +85,17 @@ def _mirroring(card: ModelCard) -> str:
     return ", ".join(part for part in (sides, allowed) if part)
 
 
+def _pieces(card: ModelCard) -> str:
+    if not card.keep_largest:
+        return ""
+    names = [each.name for each in card.structures]
+    if set(card.keep_largest) == set(names):
+        return _("the largest component of each structure, unless told otherwise in Advanced")
+    return _("the largest component of {names}, unless told otherwise in Advanced").format(
+        names=", ".join(card.keep_largest)
+    )
+
+
 def _facts(card: ModelCard) -> str:
     dims = _("{count}D").format(count=card.spatial_dims) if card.spatial_dims else ""
     patch = _("{size} voxels").format(size=times(card.patch)) if card.patch else ""
@@ -97,6 +108,7 @@ def _facts(card: ModelCard) -> str:
         (_("Network"), " ".join(part for part in (card.variant, card.network, dims) if part)),
         (_("Folds"), ", ".join(card.folds)),
         (_("Sides"), _mirroring(card)),
+        (_("Keeps"), _pieces(card)),
         (_("Trained on"), card.trained_on),
         (_("Tested on"), card.tested_on),
     )

@@ -63,6 +63,11 @@ def _numbers(value: Mapping[str, Any], key: str) -> tuple[float, ...]:
     return tuple(number for number in numbers if number is not None)
 
 
+def _texts(value: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    found = value.get(key)
+    return tuple(item for item in found if isinstance(item, str)) if isinstance(found, list) else ()
+
+
 def _whole(value: Mapping[str, Any], key: str) -> tuple[int, ...]:
     return tuple(int(number) for number in _numbers(value, key))
 
@@ -136,6 +141,7 @@ def card_of_model(value: Mapping[str, Any], model_id: str, state: State) -> Mode
         citation=text_of(value, "citation"),
         mirror_axes=_whole(value, "mirror_axes"),
         paired=bool(value.get("paired_labels")),
+        keep_largest=_texts(value, "keep_largest"),
     )
 
 

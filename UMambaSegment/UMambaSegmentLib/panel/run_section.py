@@ -17,6 +17,7 @@ from UMambaSegmentLib.panel.model_section import chosen_folds
 from UMambaSegmentLib.panel.progress_text import view_progress
 from UMambaSegmentLib.panel.state import PanelState, Phase, segment_button
 from UMambaSegmentLib.runs.inputs import need_volumes
+from UMambaSegmentLib.runs.pieces import keep_largest_of
 from UMambaSegmentLib.runs.run import RunListener, RunRequest
 
 _FORECAST_DELAY_MS = 400
@@ -320,6 +321,6 @@ def options_of(parameters: Any, device: str, card: Any) -> Options:
         tile_step=round(1.0 - float(parameters.tileOverlap), 4),
         mirror=bool(parameters.mirror),
         structures=None if len(kept) == len(names) else kept,
-        keep_largest=("all",) if parameters.keepLargest else (),
+        keep_largest=keep_largest_of(parameters.pieces),
         probabilities=bool(parameters.probabilities),
     )

@@ -35,7 +35,7 @@ def engine_options(device: str, given: Mapping[str, Any]) -> Options:
         Where nothing else is given: the computer's setting.
     given
         ``device``, ``precision``, ``folds``, ``tileOverlap``, ``mirror``, ``structures``, ``keepLargest`` (True for
-        all, or names), ``probabilities``.
+        all, False for none, or names; None as the model advises), ``probabilities``.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def engine_options(device: str, given: Mapping[str, Any]) -> Options:
         If a value makes no sense.
     """
     _refuse_unknown(given, _ENGINE)
-    largest = given.get("keepLargest", ())
+    largest = given.get("keepLargest")
     if isinstance(largest, bool):
         largest = ("all",) if largest else ()
     return Options(
@@ -55,7 +55,7 @@ def engine_options(device: str, given: Mapping[str, Any]) -> Options:
         tile_step=round(1.0 - float(given.get("tileOverlap", 0.5)), 4),
         mirror=bool(given.get("mirror", False)),
         structures=_names(given.get("structures")),
-        keep_largest=_names(largest) or (),
+        keep_largest=_names(largest),
         probabilities=bool(given.get("probabilities", False)),
     )
 

@@ -68,7 +68,10 @@ class Provenance:
     def of_report(
         report: Mapping[str, Any], *, model_ref: str = "", options: Options | None = None, time: str | None = None
     ) -> Provenance:
-        """Take from a `Result.report` what matters; ``options`` are those that were asked for, if not the report's."""
+        """Take from a `Result.report` what matters; ``options`` are those that were asked for, if not the report's.
+
+        What was left to the model stands as it was decided: another version of the model may decide otherwise.
+        """
         model = report.get("model", {})
         versions = report.get("versions", {})
         device = report.get("device", {})
@@ -80,7 +83,7 @@ class Provenance:
             engine_version=str(versions.get("mambaseg", "")),
             torch_version=str(versions.get("torch", "")),
             device=str(device.get("title") or device.get("name") or ""),
-            options=_as_json(options) if options is not None else dict(report.get("options", {})),
+            options=_decided(_as_json(options) if options is not None else dict(report.get("options", {})), report),
             volume_names=tuple(str(name) for name in report.get("input", {}).get("sources", ())),
             time=time or datetime.now(timezone.utc).isoformat(timespec="seconds"),
         )
@@ -107,6 +110,12 @@ class Provenance:
     def region(self) -> Region | None:
         """Voxel ranges that the run was kept to, as they were then."""
         return self.run_options().roi
+
+
+def _decided(options: dict[str, Any], report: Mapping[str, Any]) -> dict[str, Any]:
+    if options.get("keep_largest") is None and "kept_largest" in report:
+        options["keep_largest"] = list(report["kept_largest"])
+    return options
 
 
 def _as_json(options: Options) -> dict[str, Any]:

@@ -106,7 +106,7 @@ _RUN_OPTIONS = (
         "--keep-largest",
         multiple=True,
         metavar="NAME",
-        help="Keep only this structure's largest piece ('all' for every one; repeatable).",
+        help="Keep only this structure's largest piece ('all' or 'none'; repeatable).  [default: as the model says]",
     ),
     click.option(
         "--scan-backend", default="auto", show_default=True, metavar="NAME", help="Backend of the selective scan."
@@ -127,7 +127,14 @@ def run_options(function: Function) -> Function:
     return function
 
 
-def gather(*, folds: str | None, structures: tuple[str, ...], probabilities: bool = False, **values: Any) -> Options:
+def gather(
+    *,
+    folds: str | None,
+    structures: tuple[str, ...],
+    keep_largest: tuple[str, ...],
+    probabilities: bool = False,
+    **values: Any,
+) -> Options:
     """Options from what the command line gave.
 
     Raises
@@ -136,7 +143,30 @@ def gather(*, folds: str | None, structures: tuple[str, ...], probabilities: boo
         If a value makes no sense.
     """
     named = None if folds is None else tuple(part.strip() for part in folds.split(",") if part.strip())
-    return Options(folds=named, structures=structures or None, probabilities=probabilities, **values)
+    return Options(
+        folds=named,
+        structures=structures or None,
+        keep_largest=read_keep_largest(keep_largest),
+        probabilities=probabilities,
+        **values,
+    )
+
+
+def read_keep_largest(given: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The option's value: None without names, an empty one for ``none``.
+
+    Raises
+    ------
+    OptionError
+        If ``none`` stands beside names.
+    """
+    if not given:
+        return None
+    if "none" not in given:
+        return given
+    if len(given) > 1:
+        raise OptionError("--keep-largest none keeps every piece of every structure. Give it alone, or leave it out.")
+    return ()
 
 
 def check_orientation(orientation: str | None) -> None:

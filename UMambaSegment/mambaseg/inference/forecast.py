@@ -12,7 +12,7 @@ from mambaseg.inference.cost import network_cost
 from mambaseg.inference.needs import StageBytes, stage_bytes
 from mambaseg.inference.passes import run_placements, runs_lean
 from mambaseg.inference.pipeline import allowed_mirror_axes, check_backend, chosen_folds
-from mambaseg.inference.postprocess import choose_labels
+from mambaseg.inference.postprocess import choose_labels, single_labels
 from mambaseg.inference.predict import mirror_combinations
 from mambaseg.inference.preprocess import make_frame
 from mambaseg.inference.tileplan import plan_tiles
@@ -115,7 +115,7 @@ def make_forecast(
     device = choose_device(options.device)
     check_backend(options.scan_backend, device.type)
     choose_labels(spec.labels, options.structures, "structures")
-    choose_labels(spec.labels, options.keep_largest or (), "keep_largest")
+    single_labels(spec, options)
     frame = make_frame(volumes, spec, options.roi)
     folds = chosen_folds(model, options)
     title, free = device_title(device), probe.host_free()

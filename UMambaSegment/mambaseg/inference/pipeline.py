@@ -21,7 +21,7 @@ from mambaseg.geometry import Geometry
 from mambaseg.inference.export import Decision, decide, open_decision
 from mambaseg.inference.kept import NetworkCache
 from mambaseg.inference.passes import Passes
-from mambaseg.inference.postprocess import choose_labels, keep_largest, keep_only
+from mambaseg.inference.postprocess import choose_labels, keep_largest, keep_only, single_labels
 from mambaseg.inference.preprocess import Frame, make_frame, prepare, resample_for_network
 from mambaseg.inference.progress import Reporter
 from mambaseg.inference.strategy import Placement, is_out_of_memory
@@ -188,7 +188,7 @@ class Run:
         self.spec = model.spec
         self.folds = chosen_folds(model, options)
         self.kept = choose_labels(self.spec.labels, options.structures, "structures")
-        self.largest = choose_labels(self.spec.labels, options.keep_largest or (), "keep_largest")
+        self.largest = single_labels(self.spec, options)
         self.device = choose_device(options.device)
         check_backend(options.scan_backend, self.device.type)
         self.mirror_axes = allowed_mirror_axes(self.spec) if options.mirror else ()
@@ -360,6 +360,7 @@ class Run:
             "networks_built": self.built,
             "tiles": 0 if tiles is None else len(tiles.tiles) * len(self.folds),
             "mirror_axes": list(self.mirror_axes),
+            "kept_largest": [label.name for label in self.largest],
             "timings_s": dict(self.timings),
             "memory_bytes": {"peak_process": peak_resident(), "peak_device": peak_device},
             "versions": {"mambaseg": VERSION, "torch": torch.__version__, "python": platform.python_version()},

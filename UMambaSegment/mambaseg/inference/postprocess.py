@@ -10,7 +10,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from mambaseg.errors import OptionError
-from mambaseg.models.spec import Label
+from mambaseg.models.spec import Label, ModelSpec
+from mambaseg.options import Options
 
 
 def choose_labels(labels: Sequence[Label], names: Sequence[str] | None, option: str) -> tuple[Label, ...]:
@@ -31,6 +32,18 @@ def choose_labels(labels: Sequence[Label], names: Sequence[str] | None, option: 
             f"It has: {', '.join(known)}."
         )
     return tuple(known[name] for name in dict.fromkeys(names))
+
+
+def single_labels(spec: ModelSpec, options: Options) -> tuple[Label, ...]:
+    """The labels of which only the largest component is kept: those asked for, or else those that the model names.
+
+    Raises
+    ------
+    OptionError
+        If the model has no structure of a name asked for.
+    """
+    asked = spec.keep_largest if options.keep_largest is None else options.keep_largest
+    return choose_labels(spec.labels, asked, "keep_largest")
 
 
 LabelArray = NDArray[np.integer[Any]]

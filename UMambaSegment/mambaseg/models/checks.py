@@ -122,6 +122,9 @@ def _check_labels(spec: ModelSpec) -> None:
     for pair in spec.paired_labels:
         if pair[0] == pair[1] or not set(pair) <= set(values):
             raise ModelError(f"'paired_labels' has {list(pair)}, but a pair is two different values of 'labels'.")
+    strange = [name for name in spec.keep_largest if name not in {label.name for label in spec.labels}]
+    if strange:
+        raise ModelError(f"'keep_largest' has '{strange[0]}', but none of the labels is named so.")
 
 
 def _check_outputs(spec: ModelSpec, values: list[int]) -> None:

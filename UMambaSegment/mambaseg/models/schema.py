@@ -86,6 +86,7 @@ def spec_from_json(value: Mapping[str, Any], what: str = "model.json") -> ModelS
         mirror_axes=tuple(read.pop("mirror_axes", ())),
         regions=_regions(regions) if regions is not None else None,
         paired_labels=tuple((first, second) for first, second in read.pop("paired_labels", ())),
+        keep_largest=tuple(read.pop("keep_largest", ())),
         figures=tuple(Figure(**item) for item in read.pop("figures", ())),
         weights=tuple(WeightsFile(**item) for item in read.pop("weights")),
         **read,

@@ -152,7 +152,9 @@ class ModelSpec:
     """Everything ``model.json`` says.
 
     ``family`` is the list entry that several architectures of the same task share (``Head and neck, CT``), ``variant``
-    says which of them this is (``U-Mamba Bot``); both are for people and may be empty.
+    says which of them this is (``U-Mamba Bot``); both are for people and may be empty. ``keep_largest`` names the
+    structures that are one piece in everybody, of which a run keeps the largest connected component only unless it is
+    told otherwise.
     """
 
     id: str
@@ -175,6 +177,7 @@ class ModelSpec:
     mirror_axes: tuple[int, ...] = ()
     regions: Regions | None = None
     paired_labels: tuple[tuple[int, int], ...] = ()
+    keep_largest: tuple[str, ...] = ()
     trained_on: str = ""
     tested_on: str = ""
     figures: tuple[Figure, ...] = ()

@@ -136,7 +136,7 @@ def examine(
     """
     shipped = places.work / "shipped" / model.id
     raw = layout.raw
-    _run(command, ["predict", str(package), "--dataset", str(raw), "-o", str(shipped), "--device", "cpu"])
+    _predict(package, raw, shipped, command)
     before, after = read_evaluation(layout.evaluation / "summary.json"), _score(model, layout, shipped, command)
     found = [_stored(before, after)]
     loaded = load_model(package)
@@ -150,10 +150,15 @@ def examine(
         if behaviour.swaps:
             raise RunError(f"Left and right parotid changed sides in {behaviour.swaps} test cases: not to be shipped.")
         found += behaviour.sentences
-        largest = places.work / "shipped" / f"{model.id}-largest"
-        pieces.write_largest(shipped, largest, loaded.spec.labels)
-        found.append(pieces.sentence(after, _score(model, layout, largest, command)))
+    if loaded.spec.keep_largest:
+        every = places.work / "shipped" / f"{model.id}-every-piece"
+        _predict(package, raw, every, command, "--keep-largest", "none")
+        found.append(pieces.sentence(_score(model, layout, every, command), after))
     return tuple(found)
+
+
+def _predict(package: Path, raw: Path, output: Path, command: Command, *more: str) -> None:
+    _run(command, ["predict", str(package), "--dataset", str(raw), "-o", str(output), "--device", "cpu", *more])
 
 
 def _score(model: Bundled, layout: Layout, predictions: Path, command: Command) -> Evaluation:
@@ -203,6 +208,7 @@ def _export(model: Bundled, layout: Layout, destination: Path, checked: Sequence
     # The weights are ours; the card names the data's own licence and whom to cite
     licence = ("--licence", "Apache-2.0", "--licence-file", str(_ROOT / "LICENSE.txt"))
     orientation = ("--orientation", model.orientation) if model.orientation else ()
+    single = tuple(word for name in model.keep_largest for word in ("--keep-largest", name))
     notes = tuple(word for note in model.notes for word in ("--note", note))
     compared = ("--comparison", str(_COMPARISONS / model.comparison / RECORD)) if model.comparison else ()
     checks = tuple(word for sentence in checked for word in ("--checked", sentence))
@@ -215,6 +221,7 @@ def _export(model: Bundled, layout: Layout, destination: Path, checked: Sequence
             *texts,
             *licence,
             *orientation,
+            *single,
             *notes,
             *compared,
             *checks,

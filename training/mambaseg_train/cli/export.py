@@ -26,6 +26,13 @@ _PATH = click.Path(path_type=Path)
 @click.option("--licence-file", type=_PATH, help="Its whole text.")
 @click.option("--citation", default="", help="What to cite; the data set's by default.")
 @click.option("--orientation", default="", help="as_stored (default), or three letters such as LPS.")
+@click.option(
+    "--keep-largest",
+    multiple=True,
+    metavar="NAME",
+    help="A structure ('all': every one) that is one piece in everybody: a run keeps its largest piece only, unless "
+    "told otherwise. Measure with the same option of `predict`.",
+)
 @click.option("--note", "notes", multiple=True, help="A sentence for the card.")
 @click.option("--checked", multiple=True, help="A sentence for the card: what was tried beside the figures.")
 @click.option(
@@ -58,6 +65,7 @@ def command(
     licence_file: Path | None,
     citation: str,
     orientation: str,
+    keep_largest: tuple[str, ...],
     notes: tuple[str, ...],
     checked: tuple[str, ...],
     comparison: Path | None,
@@ -88,6 +96,7 @@ def command(
         licence_file=licence_file,
         citation=citation,
         orientation=orientation,
+        keep_largest=keep_largest,
         notes=notes,
         checked=checked,
         comparison=comparison,

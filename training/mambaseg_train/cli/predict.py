@@ -19,6 +19,12 @@ _PATH = click.Path(path_type=Path)
 @click.option("--cases", type=_PATH, metavar="FILE", help="These cases: one name a line, or a JSON list.")
 @click.option("--device", default="auto", show_default=True, metavar="auto|cuda|mps|cpu", help="Where it runs.")
 @click.option("--mirror", is_flag=True, help="Average over mirrored copies, along the axes that the model allows.")
+@click.option(
+    "--keep-largest",
+    multiple=True,
+    metavar="NAME",
+    help="Keep only this structure's largest piece ('all' or 'none'; repeatable).  [default: as the model says]",
+)
 @click.option("--again", is_flag=True, help="Segment again what is there.")
 def command(
     *,
@@ -29,6 +35,7 @@ def command(
     cases: Path | None,
     device: str,
     mirror: bool,
+    keep_largest: tuple[str, ...],
     again: bool,
 ) -> None:
     """Segment a data set's test cases, or a fold's validation cases, with the engine.
@@ -36,6 +43,7 @@ def command(
     MODEL is the folder that `mambaseg-train train` printed, or a model package. The label maps go to
     `mambaseg-train evaluate`, whose --cases takes the list of them that is written beside (cases.json).
     """
+    from mambaseg.cli.parameters import read_keep_largest
     from mambaseg.models import load_model
     from mambaseg.models.importers.nnunet import find_results_folder, is_results_folder
     from mambaseg.options import Options
@@ -52,6 +60,7 @@ def command(
     else:
         names = test_cases(dataset) if cases is None else read_case_list(cases)
         loaded = load_model(place if is_results_folder(place) else model)
-    predict_cases(loaded, dataset, names, output, Options(device=device, mirror=mirror), again=again, say=say)
+    options = Options(device=device, mirror=mirror, keep_largest=read_keep_largest(keep_largest))
+    predict_cases(loaded, dataset, names, output, options, again=again, say=say)
     write_text(output / CASES_FILE, json.dumps(list(names), indent=1) + "\n")
     click.echo(str(output))

@@ -157,6 +157,7 @@ def measured_steps(
             (
                 *("predict", str(place.results), "--dataset", str(place.raw), "-o", str(place.predictions)),
                 *("--device", "cpu"),  # where a person who got the package may run it, to the last voxel
+                *options(task.prediction),
             ),
         ),
         Step(

@@ -33,6 +33,8 @@ class Task:
         Options of ``plan`` that make the network small enough for a CPU.
     training
         Options of ``train``: the budget, and settings that get far in few steps.
+    prediction
+        Options of ``predict``.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Task:
     configuration: str
     sizes: Mapping[str, str] = field(default_factory=dict)
     training: Mapping[str, str] = field(default_factory=dict)
+    prediction: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def dataset(self) -> str:

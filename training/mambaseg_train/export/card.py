@@ -113,7 +113,17 @@ def _about(spec: ModelSpec, unit: str) -> str:
             ("Patch", f"{patch} samples, one every {spacing} {unit} (the network's axis order)"),
             ("Orientation", f"`{spec.orientation}`"),
             ("Folds", ", ".join(spec.folds)),
+            ("Keeps", _pieces(spec)),
         ]
+    )
+
+
+def _pieces(spec: ModelSpec) -> str:
+    if not spec.keep_largest:
+        return ""
+    every = len(spec.keep_largest) == len(spec.labels)
+    return (
+        f"the largest component of {'each structure' if every else ', '.join(spec.keep_largest)}, unless told otherwise"
     )
 
 

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from mambaseg.errors import OptionError
+from mambaseg.inference.postprocess import choose_labels
 from mambaseg.models.schema import label_from_json
 from mambaseg.models.spec import AS_STORED, Figure, Label, ModelSpec
 from mambaseg_train.errors import DataError
@@ -30,6 +32,8 @@ class Details:
         Of the weights; the data set's own where empty.
     orientation
         ``as_stored`` or three letters.
+    keep_largest
+        Structures of which a run keeps the largest component only, unless told otherwise; ``all`` for every one.
     notes
         Sentences for the card.
     checked
@@ -48,6 +52,7 @@ class Details:
     licence_file: Path | None = None
     citation: str = ""
     orientation: str = ""
+    keep_largest: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     checked: tuple[str, ...] = ()
     comparison: Path | None = None
@@ -102,11 +107,12 @@ def describe_model(
     Raises
     ------
     DataError
-        If the data set's structures are not the network's labels.
+        If the data set's structures are not the network's labels, or none is named as asked for.
     """
     named = NETWORKS[imported.network.name].title
     tested = None if evaluation is None else Part.of(evaluation.cases)
     label = data_line(dataset)
+    labels = _labels(imported, dataset)
     return replace(
         imported,
         id=details.id or imported.id,
@@ -115,8 +121,9 @@ def describe_model(
         text=details.text or f"{named}, trained with mambaseg-train. Structures: {_names(imported)}.",
         family=details.family or line(dataset.get("name")) or imported.source.get("dataset", ""),
         variant=details.variant or named,
-        labels=_labels(imported, dataset),
+        labels=labels,
         paired_labels=_pairs(imported, dataset),
+        keep_largest=_single(labels, details.keep_largest),
         trained_on=_trained_on(label, facts),
         tested_on="" if evaluation is None else _tested_on(evaluation, label, facts),
         figures=figures,
@@ -143,6 +150,13 @@ def _facts(fold: FoldFacts) -> dict[str, Any]:
 
 def _names(spec: ModelSpec) -> str:
     return ", ".join(label.name for label in spec.labels)
+
+
+def _single(labels: Sequence[Label], asked: Sequence[str]) -> tuple[str, ...]:
+    try:
+        return tuple(label.name for label in choose_labels(labels, asked, "keep_largest"))
+    except OptionError as error:
+        raise DataError(str(error)) from error
 
 
 def _trained_on(label: str, facts: Sequence[FoldFacts]) -> str:

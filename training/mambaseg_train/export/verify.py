@@ -217,7 +217,7 @@ def verify_package(
         If the labels of a case do not agree.
     """
     oracle = NnunetLabels(results, model.folds, checkpoint=checkpoint, mirror=mirror)
-    options = Options(device="cpu", precision="float32", mirror=mirror)
+    options = Options(device="cpu", precision="float32", mirror=mirror, keep_largest=())  # nnU-Net keeps every piece
     found = []
     for images in cases:
         ours = segment(images.read(), model, options).labels
