@@ -22,7 +22,7 @@ from mambaseg_train.bundled.readme import block_of
 from mambaseg_train.bundled.speed import Cost
 from mambaseg_train.cli import main, root
 from mambaseg_train.demo.data import make_phantoms
-from mambaseg_train.demo.steps import PROGRAM, Layout, Step, measured_steps, options
+from mambaseg_train.demo.steps import PROGRAM, Layout, Step, measured_steps
 from mambaseg_train.demo.tasks import TASKS
 from mambaseg_train.errors import RunError
 from mambaseg_train.evaluation.report import make_evaluation
@@ -79,12 +79,6 @@ def test_shipped_models_are_small_and_their_cards_say_what_a_person_must_know():
         for key in ("epochs", "iterations", "lr"):  # the command makes the model that is shipped, and no other
             assert settings[key] == float(task.training[f"--{key}"]), (name, key)
         assert BUNDLED[name].notes[1] in card
-
-
-def test_what_is_measured_is_what_a_run_gives():
-    for model in BUNDLED.values():
-        asked = options(model.task.prediction)
-        assert [asked[n + 1] for n, word in enumerate(asked) if word == "--keep-largest"] == list(model.keep_largest)
 
 
 def test_the_table_of_models_shows_each_structure_with_its_spread():
@@ -191,14 +185,17 @@ def test_from_images_to_a_shipped_package(tmp_path: Path):
         TASKS["phantom"],
         source="phantoms",
         training={**TASKS["phantom"].training, "--epochs": "1", "--iterations": "3"},
+        keep_largest=("all",),
     )
-    model = Bundled("made-up", "Made up", "Of no use.", "None", task, "LPS", ("all",), ("Where it fails: everywhere.",))
+    model = Bundled("made-up", "Made up", "Of no use.", "None", task, "LPS", ("Where it fails: everywhere.",))
     make_phantoms(tmp_path / "data" / "phantoms", 10, lambda _: None)
     places = Places(tmp_path / "data", tmp_path / "work", tmp_path / "packages", tmp_path / "plots")
     said: list[str] = []
     package = make(model, places, main, said.append)
     shipped = load_model(package)
     assert shipped.spec.orientation == "LPS"
+    assert len(shipped.spec.keep_largest) == len(shipped.spec.labels)
+    assert "With every component ('Keep' under 'Advanced' in the panel" in shipped.card
     assert "Where it fails: everywhere." in shipped.card
     assert "starting the program included" in shipped.card
     assert (tmp_path / "plots" / "made-up" / "box_dice.png").is_file()

@@ -18,7 +18,7 @@ from mambaseg_train.bundled.speed import measure
 from mambaseg_train.compare.record import RECORD
 from mambaseg_train.converters.registry import full_options, get_converter
 from mambaseg_train.demo.run import Command, do
-from mambaseg_train.demo.steps import Layout, Step, measured_steps
+from mambaseg_train.demo.steps import Layout, Step, measured_steps, single
 from mambaseg_train.errors import RunError
 from mambaseg_train.evaluation.report import Evaluation, read_evaluation
 from mambaseg_train.export.images import find_images
@@ -208,7 +208,6 @@ def _export(model: Bundled, layout: Layout, destination: Path, checked: Sequence
     # The weights are ours; the card names the data's own licence and whom to cite
     licence = ("--licence", "Apache-2.0", "--licence-file", str(_ROOT / "LICENSE.txt"))
     orientation = ("--orientation", model.orientation) if model.orientation else ()
-    single = tuple(word for name in model.keep_largest for word in ("--keep-largest", name))
     notes = tuple(word for note in model.notes for word in ("--note", note))
     compared = ("--comparison", str(_COMPARISONS / model.comparison / RECORD)) if model.comparison else ()
     checks = tuple(word for sentence in checked for word in ("--checked", sentence))
@@ -221,7 +220,7 @@ def _export(model: Bundled, layout: Layout, destination: Path, checked: Sequence
             *texts,
             *licence,
             *orientation,
-            *single,
+            *single(model.task),
             *notes,
             *compared,
             *checks,

@@ -26,8 +26,6 @@ class Bundled:
         Data, network, sizes and budget.
     orientation
         As of ``export``.
-    keep_largest
-        As of ``export``.
     notes
         Sentences for the card: what it is for, and where it fails.
     comparison
@@ -40,7 +38,6 @@ class Bundled:
     family: str
     task: Task
     orientation: str
-    keep_largest: tuple[str, ...]
     notes: tuple[str, ...]
     comparison: str = ""
 
@@ -82,10 +79,9 @@ _HEAD_NECK = Bundled(
             **_SETTINGS,
             "--set mirror=left_right": "",
         },
-        {"--keep-largest": "all"},
+        ("all",),  # by anatomy, not chosen by the figures
     ),
     "LPS",
-    ("all",),  # each is one piece in everybody: known from anatomy, not chosen by the figures
     (
         _BUDGET_NOTE,
         "The network is the Mamba network with the highest Dice in the comparison under 'Networks compared'. It is one "
@@ -123,7 +119,6 @@ _NUCLEI = Bundled(
         {"--epochs": "60", "--iterations": "50", "--validation-iterations": "1", "--lr": "0.002", **_SETTINGS},
     ),
     "",
-    (),
     (
         _BUDGET_NOTE,
         "The network has the highest Dice in the comparison under 'Networks compared', in which U-Mamba Enc has the "
@@ -160,7 +155,6 @@ _LEFT_VENTRICLE = Bundled(
         {"--epochs": "60", "--iterations": "50", "--validation-iterations": "1", "--lr": "0.002", **_SETTINGS},
     ),
     "",
-    (),
     (
         _BUDGET_NOTE,
         "The network has the highest Dice in the comparison under 'Networks compared', in which U-Mamba Enc has the "

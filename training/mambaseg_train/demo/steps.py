@@ -89,6 +89,11 @@ def options(values: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(word for name, value in values.items() for word in (*name.split(), *value.split()))
 
 
+def single(task: Task) -> tuple[str, ...]:
+    """The option of ``predict`` and ``export`` that names the structures which are one piece in everybody."""
+    return tuple(word for name in task.keep_largest for word in ("--keep-largest", name))
+
+
 def steps(
     task: Task, work: Path, source: Path, *, limit: int = 0, changes: Mapping[str, str] | None = None
 ) -> list[Step]:
@@ -157,7 +162,7 @@ def measured_steps(
             (
                 *("predict", str(place.results), "--dataset", str(place.raw), "-o", str(place.predictions)),
                 *("--device", "cpu"),  # where a person who got the package may run it, to the last voxel
-                *options(task.prediction),
+                *single(task),
             ),
         ),
         Step(
@@ -178,6 +183,7 @@ def _export_step(place: Layout) -> Step:
         (
             *("export", str(place.results), "-o", str(place.package)),
             *("--figures", str(place.evaluation / "summary.json"), "--verify", "2", "--replace"),
+            *single(place.task),
             *("--note", "Trained for a few minutes by a demonstration: of no use beyond showing the way."),
         ),
     )

@@ -33,8 +33,8 @@ class Task:
         Options of ``plan`` that make the network small enough for a CPU.
     training
         Options of ``train``: the budget, and settings that get far in few steps.
-    prediction
-        Options of ``predict``.
+    keep_largest
+        Structures that are one piece in everybody, as of ``predict`` and ``export``.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Task:
     configuration: str
     sizes: Mapping[str, str] = field(default_factory=dict)
     training: Mapping[str, str] = field(default_factory=dict)
-    prediction: Mapping[str, str] = field(default_factory=dict)
+    keep_largest: tuple[str, ...] = ()
 
     @property
     def dataset(self) -> str:
