@@ -6,6 +6,7 @@ import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,15 +22,19 @@ from mambaseg.options import Options
 from mambaseg.phantom import make_phantom
 from mambaseg.result import Result
 from mambaseg.volume import Volume
-from mambaseg_train.bundled import contours
+from mambaseg_train.bundled import contours, hardship
 from mambaseg_train.converters.openkbp import ORGANS, WHOLE_BODY_ML
 from mambaseg_train.converters.surroundings import kept_slices, outside_of, surround
 
 Say = Callable[[str], None]
+Scan: TypeAlias = tuple[Volume, NDArray[np.integer]]  # and its labels
 PHANTOMS = range(900_001, 900_007)  # seeds that no training takes
 _FINE = (512, 0.98, 2.0)  # pixels along an edge, mm within and between the slices of a clinical scan
 _CORD = "spinal cord"
 _FEW = 4
+_HARD = 6
+_TURNS = (20, 40)  # degrees
+_LEAST_ML = 1.0  # of a structure in a part of a scan, below which there is nothing to judge
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,8 @@ def examine_head_neck(model: Model, source: Path, predictions: Path, abdomen: Pa
         f"{len(fine)} of these sampled anew as a full-field scan of 512 x 512 pixels (0.98 x 0.98 x 2 mm) with those "
         f"surroundings: mean Dice {np.mean(fine):.3f}."
     )
+    say("Turned heads, scans that end early, metal ...")
+    found += _on_hard_scans(runner, [_read(source, case) for case in cases[:: max(1, len(cases) // _HARD)][:_HARD]])
     say("Phantoms ...")
     found.append(_on_phantoms(runner))
     invented = None
@@ -143,7 +150,7 @@ def _whole_cases(source: Path) -> Iterable[str]:
                 yield row["case"]
 
 
-def _read(source: Path, case: str) -> tuple[Volume, NDArray[np.integer]]:
+def _read(source: Path, case: str) -> Scan:
     volume, labels = (read_volume(source / part / f"{case}.nii.gz") for part in ("images", "labels"))
     return volume, labels.voxels
 
@@ -181,6 +188,56 @@ def _on_fine_grid(runner: _Runner, source: Path, cases: Sequence[str]) -> list[f
     return scores
 
 
+def _on_hard_scans(runner: _Runner, scans: Sequence[Scan]) -> tuple[str, ...]:
+    """Sentences on turned heads, scans cut in two and metal, each beside the same scans as they are."""
+    plain = [_score(runner, scan, scan[0].voxels, scan[1]) for scan in scans]
+    return (
+        f"{len(scans)} of these, mean Dice {np.mean(plain):.3f}, turned: {'; '.join(_turned(runner, scans))}.",
+        f"The same cut in two across the middle of the parotids, so that scans begin or end there: mean Dice "
+        f"{np.mean(_ended(runner, scans)):.3f} over the structures of which at least {_LEAST_ML:g} ml is left.",
+        _metal(runner, scans, plain),
+    )
+
+
+def _turned(runner: _Runner, scans: Sequence[Scan]) -> Iterable[str]:
+    for degrees in _TURNS:
+        means = []
+        for about in ("long", "ears"):
+            made = [
+                _score(runner, scan, *hardship.turned(_whole(scan), scan[1], scan[0].geometry.spacing, degrees, about))
+                for scan in scans
+            ]
+            means.append(float(np.mean(made)))
+        yield f"{means[0]:.3f} by {degrees} degrees about the body's axis, {means[1]:.3f} about that through the ears"
+
+
+def _ended(runner: _Runner, scans: Sequence[Scan]) -> list[float]:
+    parotids = tuple(runner.values[name] for name in ("right parotid", "left parotid"))
+    return [_score(runner, scan, *part) for scan in scans for part in hardship.ended(_whole(scan), scan[1], parotids)]
+
+
+def _metal(runner: _Runner, scans: Sequence[Scan], plain: Sequence[float]) -> str:
+    before, after = [], []
+    for seed, (scan, score) in enumerate(zip(scans, plain, strict=True), start=1):
+        mandible = scan[1] == runner.values["mandible"]
+        if mandible.any():
+            streaked = hardship.with_metal(_whole(scan), mandible, scan[0].geometry.spacing, seed)
+            before.append(score)
+            after.append(_score(runner, scan, streaked, scan[1]))
+    return (
+        f"{len(after)} of them with simulated metal in the teeth and its streaks: mean Dice {np.mean(after):.3f} "
+        f"instead of {np.mean(before):.3f}."
+    )
+
+
+def _whole(scan: Scan) -> NDArray[np.int16]:
+    return scan[0].voxels.astype(np.int16)
+
+
+def _score(runner: _Runner, scan: Scan, voxels: NDArray[np.generic], labels: NDArray[np.integer]) -> float:
+    return _mean_dice(runner, Volume(voxels, scan[0].geometry), labels, _LEAST_ML)
+
+
 def _on_phantoms(runner: _Runner) -> str:
     scores = []
     for seed in PHANTOMS:
@@ -189,8 +246,10 @@ def _on_phantoms(runner: _Runner) -> str:
     return f"{len(scores)} synthetic phantoms with seeds that were not trained on: mean Dice {np.mean(scores):.3f}."
 
 
-def _mean_dice(runner: _Runner, volume: Volume, truth: NDArray[np.integer]) -> float:
-    """Over the structures that the truth shows."""
+def _mean_dice(runner: _Runner, volume: Volume, truth: NDArray[np.integer], least_ml: float = 0.0) -> float:
+    """Over the structures of which the truth shows something, and not less than ``least_ml``."""
     found = runner.run(volume).labels
-    there = (runner.values[name] for name in ORGANS.values())
-    return float(np.mean([dice(found == value, truth == value) for value in there if (truth == value).any()]))
+    masks = {name: truth == runner.values[name] for name in ORGANS.values()}
+    voxel_ml = float(np.prod(volume.geometry.spacing)) / 1000.0
+    there = {name: mask for name, mask in masks.items() if mask.any() and mask.sum() * voxel_ml >= least_ml}
+    return float(np.mean([dice(found == runner.values[name], mask) for name, mask in there.items()]))

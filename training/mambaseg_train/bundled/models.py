@@ -91,9 +91,9 @@ _HEAD_NECK = Bundled(
         "81 of these patients a second time, with a simulated couch, head rest, mask, clothes and noise; 24 synthetic "
         "trunks and a slab of a real abdomen in 8 sizes (a test file of TotalSegmentator, Apache-2.0), in which there "
         "is nothing to find; 16 synthetic phantoms, so that the demonstration works.",
-        "Where it fails, or was not tried: heads that are turned or tilted by more than the 30 degrees of training; "
-        "children; patients after surgery of jaw, larynx or glands; streaks of metal around teeth; scans that end "
-        "within an organ. Contours follow one "
+        "Where it fails: heads that are turned or nod by much more than the 30 degrees of training, scans that end "
+        "within an organ, streaks of metal; what each costs stands under 'Checked', the metal simulated. Not tried: "
+        "children; patients after surgery of jaw, larynx or glands; metal in patients. Contours follow one "
         "clinical practice: the spinal cord and the oesophagus were outlined only as far as was treated, so where the "
         "model stops along them means nothing.",
         "It works at 3.9 x 3.9 x 3 mm, so borders are no finer than that, whatever the scan's voxels.",
