@@ -32,7 +32,6 @@ PHANTOMS = range(900_001, 900_007)  # seeds that no training takes
 _FINE = (512, 0.98, 2.0)  # pixels along an edge, mm within and between the slices of a clinical scan
 _CORD = "spinal cord"
 _FEW = 4
-_HARD = 6
 _TURNS = (20, 40)  # degrees
 _LEAST_ML = 1.0  # of a structure in a part of a scan, below which there is nothing to judge
 
@@ -99,13 +98,14 @@ def examine_head_neck(model: Model, source: Path, predictions: Path, abdomen: Pa
         f"{ordinary:.3f} with simulated couch, head rest, mask, clothes and noise around them."
     )
     say("Some of them on the grid of a clinical scan ...")
-    fine = _on_fine_grid(runner, source, cases[:: max(1, len(cases) // _FEW)][:_FEW])
+    few = cases[:: max(1, len(cases) // _FEW)][:_FEW]
+    fine = _on_fine_grid(runner, source, few)
     found.append(
         f"{len(fine)} of these sampled anew as a full-field scan of 512 x 512 pixels (0.98 x 0.98 x 2 mm) with those "
         f"surroundings: mean Dice {np.mean(fine):.3f}."
     )
     say("Turned heads, scans that end early, metal ...")
-    found += _on_hard_scans(runner, [_read(source, case) for case in cases[:: max(1, len(cases) // _HARD)][:_HARD]])
+    found += _on_hard_scans(runner, [_read(source, case) for case in few])
     say("Phantoms ...")
     found.append(_on_phantoms(runner))
     invented = None
