@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 import torch
 from scipy.ndimage import zoom
 from skimage.transform import resize
@@ -176,6 +178,36 @@ def test_only_the_largest_component_is_kept():
     both = keep_largest(labels.copy(), choose_labels(spec.labels, ("all",), "keep_largest"))
     assert np.count_nonzero(both == 2) == 1
     assert np.count_nonzero(both == 1) == 28
+
+
+@pytest.mark.parametrize("density", [0.02, 0.12, 0.3])
+def test_the_largest_component_is_simpleitks(density):
+    """Many parts that empty planes set apart, touch by corners, or fill the grid."""
+    random = np.random.default_rng(int(density * 100))
+    for _ in range(20):
+        mask = random.random((9, 11, 13)) < density
+        mask[3], mask[:, 6] = False, False
+        components = sitk.ConnectedComponent(sitk.GetImageFromArray(mask.astype(np.uint8)), True)
+        sizes = np.bincount(sitk.GetArrayFromImage(components).ravel())[1:]
+        labels = np.where(mask, 3, 0).astype(np.uint16)
+        kept = keep_largest(labels.copy(), choose_labels(make_spec().labels, ("part 3",), "keep_largest")) == 3
+        assert np.count_nonzero(kept) == sizes.max()
+        components = sitk.ConnectedComponent(sitk.GetImageFromArray(kept.astype(np.uint8)), True)
+        assert sitk.GetArrayViewFromImage(components).max() == 1
+        assert not np.any(kept & ~mask)
+
+
+def test_stray_voxels_far_away_cost_no_memory():
+    labels = np.zeros((120, 400, 400), np.uint8)
+    labels[50:70, 180:220, 180:220] = 1
+    labels[0, 0, 0] = labels[-1, -1, -1] = 1
+    chosen = choose_labels(make_spec().labels, ("part 1",), "keep_largest")
+    tracemalloc.start()
+    keep_largest(labels, chosen)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert np.count_nonzero(labels) == 20 * 40 * 40
+    assert peak < 2.5 * labels.nbytes, "not the 5 bytes and more of every voxel"
 
 
 def test_keeping_nothing_empties_the_labels():

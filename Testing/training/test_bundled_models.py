@@ -78,7 +78,9 @@ def test_shipped_models_are_small_and_their_cards_say_what_a_person_must_know():
         assert settings["seed"] == 12345
         for key in ("epochs", "iterations", "lr"):  # the command makes the model that is shipped, and no other
             assert settings[key] == float(task.training[f"--{key}"]), (name, key)
-        assert BUNDLED[name].notes[1] in card
+        assert (f"--set restart={settings.get('restart', 0)}" in task.training) == bool(settings.get("restart"))
+        assert all(note in card for note in BUNDLED[name].notes), name
+        assert bool(model.spec.keep_largest) == bool(task.keep_largest), name
 
 
 def test_the_table_of_models_shows_each_structure_with_its_spread():
