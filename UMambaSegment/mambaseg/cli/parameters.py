@@ -82,6 +82,12 @@ def _region(context: click.Context, parameter: click.Parameter, value: str | Non
     return pairs[0], pairs[1], pairs[2]
 
 
+keep_largest_option = click.option(
+    "--keep-largest",
+    multiple=True,
+    metavar="NAME",
+    help="Keep only this structure's largest piece ('all' or 'none'; repeatable).  [default: as the model says]",
+)
 _RUN_OPTIONS = (
     click.option(
         "--device", default="auto", show_default=True, metavar="auto|cuda|cuda:N|mps|cpu", help="Where it runs."
@@ -102,12 +108,7 @@ _RUN_OPTIONS = (
     click.option(
         "--structure", "structures", multiple=True, metavar="NAME", help="Keep only this structure (repeatable)."
     ),
-    click.option(
-        "--keep-largest",
-        multiple=True,
-        metavar="NAME",
-        help="Keep only this structure's largest piece ('all' or 'none'; repeatable).  [default: as the model says]",
-    ),
+    keep_largest_option,
     click.option(
         "--scan-backend", default="auto", show_default=True, metavar="NAME", help="Backend of the selective scan."
     ),

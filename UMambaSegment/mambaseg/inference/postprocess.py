@@ -62,7 +62,7 @@ def keep_largest(labels: LabelArray, chosen: Sequence[Label]) -> LabelArray:
     """Keep each chosen label's largest component (voxels joined by faces, edges or corners), in place.
 
     Takes up to 5 bytes a voxel of a box around each part that empty planes set apart, so stray pieces far away cost
-    neither memory nor time.
+    no such memory.
     """
     boxes = ndimage.find_objects(labels)
     for label in chosen:

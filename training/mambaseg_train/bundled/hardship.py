@@ -19,6 +19,7 @@ _METAL_HU = 30_000.0  # as amalgam and gold would have; what a scanner stores en
 _HIGHEST = 3071
 _PHOTONS = 4e4  # a detector sees without a patient
 _ANGLES = 240
+_SPECTRUM = ((1.15, 1.5), (0.9, 0.6))  # two energies: how much more water and metal attenuate than at the mean
 _SLICES = 3
 _FILLINGS = 4
 
@@ -84,10 +85,10 @@ def with_metal(voxels: Image, mandible: NDArray[np.bool_], spacing: Spacing, see
     places = np.argwhere(front[top])
     parts = np.array_split(places[np.argsort(places[:, 1], kind="stable")], min(_FILLINGS, len(places)))
     chosen = np.array([part[rng.integers(len(part))] for part in parts])  # along the whole arch
+    metal = np.zeros(voxels.shape[1:], bool)
+    metal[chosen[:, 0], chosen[:, 1]] = True
     found: Image = voxels.copy()
     for level in range(top, min(top + _SLICES, voxels.shape[0])):
-        metal = np.zeros(voxels.shape[1:], bool)
-        metal[chosen[:, 0], chosen[:, 1]] = True
         found[level] = _streaked(voxels[level], metal, spacing[0], rng)
     return found
 
@@ -99,10 +100,9 @@ def _streaked(plane: Image, metal: NDArray[np.bool_], pixel: float, rng: np.rand
     tissue = np.where(metal, 0.0, np.maximum(plane + 1000.0, 0.0) / 1000.0)  # of water
     steel = np.where(metal, (_METAL_HU + 1000.0) / 1000.0, 0.0)
     through, through_metal = (radon(part, angles, circle=False) * pixel * _WATER for part in (tissue, steel))
-    soft, hard = (through * share + through_metal * more for share, more in ((1.15, 1.5), (0.9, 0.6)))
-    photons = _PHOTONS * (np.exp(-soft) + np.exp(-hard)) / 2
-    seen = -np.log(np.maximum(rng.poisson(photons), 0.5) / _PHOTONS)
-    clean = -np.log((np.exp(-through * 1.15) + np.exp(-through * 0.9)) / 2)
+    left = np.mean([np.exp(-through * water - through_metal * metals) for water, metals in _SPECTRUM], axis=0)
+    seen = -np.log(np.maximum(rng.poisson(_PHOTONS * left), 0.5) / _PHOTONS)
+    clean = -np.log(np.mean([np.exp(-through * water) for water, _ in _SPECTRUM], axis=0))
     streaks = iradon(seen - clean, angles, output_size=plane.shape[0], circle=False) / (pixel * _WATER) * 1000.0
     found: Image = np.clip(np.rint(plane + streaks), -1024, _HIGHEST).astype(np.int16)
     return found

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from mambaseg.cli.parameters import keep_largest_option, read_keep_largest
+
 CASES_FILE = "cases.json"
 _PATH = click.Path(path_type=Path)
 
@@ -19,12 +21,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--cases", type=_PATH, metavar="FILE", help="These cases: one name a line, or a JSON list.")
 @click.option("--device", default="auto", show_default=True, metavar="auto|cuda|mps|cpu", help="Where it runs.")
 @click.option("--mirror", is_flag=True, help="Average over mirrored copies, along the axes that the model allows.")
-@click.option(
-    "--keep-largest",
-    multiple=True,
-    metavar="NAME",
-    help="Keep only this structure's largest piece ('all' or 'none'; repeatable).  [default: as the model says]",
-)
+@keep_largest_option
 @click.option("--again", is_flag=True, help="Segment again what is there.")
 def command(
     *,
@@ -43,7 +40,6 @@ def command(
     MODEL is the folder that `mambaseg-train train` printed, or a model package. The label maps go to
     `mambaseg-train evaluate`, whose --cases takes the list of them that is written beside (cases.json).
     """
-    from mambaseg.cli.parameters import read_keep_largest
     from mambaseg.models import load_model
     from mambaseg.models.importers.nnunet import find_results_folder, is_results_folder
     from mambaseg.options import Options

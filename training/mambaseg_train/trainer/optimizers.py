@@ -12,8 +12,6 @@ from torch import nn
 from mambaseg_train.errors import RunError
 from mambaseg_train.trainer.settings import Settings
 
-_POWER = 0.9  # nnU-Net's
-
 
 class CosineSchedule:
     """Learning rate ``end + (start - end) (1 + cos(pi epoch / period)) / 2``: torch's CosineAnnealingLR, stateless.
@@ -58,20 +56,20 @@ class RestartedPoly:
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, start: float, restart: int, epochs: int) -> None:
-        self.optimizer = optimizer
-        self.start, self.restart, self.epochs = start, restart, epochs
+        from nnunetv2.training.lr_scheduler.polylr import PolyLRScheduler
+
+        self.optimizer, self.restart = optimizer, restart
+        self._first = PolyLRScheduler(optimizer, start, restart)
+        self._second = PolyLRScheduler(optimizer, start / 2, epochs - restart)
 
     def step(self, current_step: int) -> None:
         """Set the rate of an epoch."""
         if current_step == self.restart:
             self.optimizer.state.clear()
         if current_step < self.restart:
-            rate = self.start * (1 - current_step / self.restart) ** _POWER
+            self._first.step(current_step)
         else:
-            left = 1 - (current_step - self.restart) / (self.epochs - self.restart)
-            rate = self.start / 2 * left**_POWER
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            self._second.step(current_step - self.restart)
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], settings: Settings) -> torch.optim.Optimizer:
