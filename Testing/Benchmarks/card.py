@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,41 @@ def _patch(record: Record, network: str, chosen: argparse.Namespace) -> None:
              "peer_seconds": theirs, "ratio": theirs / ours, "peak_bytes": found["triton"]["peak_bytes"],
              "peer_peak_bytes": found[peer]["peak_bytes"]},
         )  # fmt: skip
+    networks.set_scan_backend(built, "triton")
+    with torch.inference_mode(), mixed:
+        _started_at_once(record, built, patch, f"a patch of {network} ({chosen.size})", chosen)
+
+
+def _started_at_once(record: Record, built: Any, patch: Any, what: str, chosen: argparse.Namespace) -> None:
+    """The same pass with its kernels started all at once, and compiled, beside one that Python starts one by one."""
+    import torch
+    from _card import seconds
+
+    from mambaseg.inference.replays import recorder_of
+
+    recorder = recorder_of(patch.device)
+    ways: dict[str, Callable[[], Callable[[], Any]]] = {}
+    if recorder is not None:
+        ways["replayed"] = lambda: recorder.record(lambda: built(patch))
+    if chosen.compile:
+        compiled = torch.compile(built)
+        ways["compiled"] = lambda: lambda: compiled(patch)
+    plain = seconds(lambda: built(patch), chosen.device, chosen.repeats)
+    wanted = built(patch)
+    for name, prepare in ways.items():
+        try:
+            work = prepare()
+            taken = seconds(work, chosen.device, chosen.repeats)
+            apart = float((work() - wanted).abs().max() / wanted.abs().max())
+        except RuntimeError as error:
+            print(f"  {what} cannot be {name} here: {str(error).splitlines()[0]}")
+            continue
+        record.add(
+            f"{ratio(plain / taken)} x {name:>9}  {what}: {taken * 1e3:.1f} ms, plain {plain * 1e3:.1f} ms; "
+            f"at most {apart:.1g} of the largest logit apart",
+            {"curve": name, "what": what, "seconds": taken, "peer_seconds": plain, "ratio": plain / taken,
+             "apart": apart},
+        )  # fmt: skip
 
 
 def main() -> None:
@@ -146,6 +182,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="*", default=["umamba_enc", "umamba_bot", "lightm_unet"])
     parser.add_argument("--size", choices=["tiny", "small", "full"], default="full")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=False)
     parser.add_argument("--backward", action=argparse.BooleanOptionalAction, default=True)
     chosen = parser.parse_args()
     at = LENGTH

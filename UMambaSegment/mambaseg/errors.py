@@ -43,6 +43,10 @@ class ResourceError(MambasegError):
     exit_code = 5
 
 
+class NotFiniteError(ResourceError):
+    """The network gave infinities, or what is no number, as happens in half precision."""
+
+
 class DownloadError(MambasegError):
     """A file could not be fetched whole, or is not the file that was promised."""
 

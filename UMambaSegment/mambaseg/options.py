@@ -46,6 +46,9 @@ class Options:
     skip_air
         Compute a tile whose voxels all hold the same number (padding, or air that was clipped and not resampled) once,
         and use its logits for the next such tile. No number changes.
+    replay
+        On a CUDA device, record a pass of the network as a CUDA graph and replay it, where that is faster and gives the
+        same numbers; what became of it is in the report's notes.
     scan_backend
         ``auto`` or a name from ``mambaseg.scan.available_backends()``.
     """
@@ -60,6 +63,7 @@ class Options:
     keep_largest: tuple[str, ...] | None = None
     probabilities: bool = False
     skip_air: bool = False
+    replay: bool = False
     scan_backend: str = "auto"
 
     def __post_init__(self) -> None:
@@ -104,7 +108,7 @@ class Options:
         unknown = [name for name in value if name not in known]
         if unknown:
             raise OptionError(f"There is no option {unknown[0]!r}. Known: {', '.join(known)}.")
-        for name in ("mirror", "probabilities", "skip_air"):
+        for name in ("mirror", "probabilities", "skip_air", "replay"):
             if not isinstance(value.get(name, False), bool):
                 raise OptionError(f"Option '{name}' is true or false, not {value[name]!r}.")
         return cls(**value)

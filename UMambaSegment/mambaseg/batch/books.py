@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 REPORT_VERSION = 1
 CSV_NAME = "volumes.csv"
 # Where a run happens says nothing of what it gives, so a batch may go on with another device.
-_PLACE_ONLY = ("device", "scan_backend", "skip_air")
+_PLACE_ONLY = ("device", "scan_backend", "skip_air", "replay")
 
 
 def make_folder(folder: Path, ending: str) -> None:

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from mambaseg.devices import choose_precision
+from mambaseg.errors import NotFiniteError
 from mambaseg.inference.activations import spec_activation_bytes
 from mambaseg.inference.export import Decision, decide, open_decision
 from mambaseg.inference.kept import NetworkCache
 from mambaseg.inference.predict import PredictionSettings, TileCount, predict_logits
 from mambaseg.inference.preprocess import Frame
 from mambaseg.inference.progress import Reporter
+from mambaseg.inference.replays import Recorder, Replays, recorder_of
 from mambaseg.inference.slabs import part_of_image, slab_count, slab_frames
 from mambaseg.inference.strategy import Placement, choose_tile_batch, placements, run_with_retreat
 from mambaseg.inference.tileplan import TilePlan, plan_tiles
@@ -43,12 +45,34 @@ def run_placements(
 
 @dataclass(frozen=True)
 class Passed:
-    """What came of the network: logits, or, where it ran in slabs, what was decided from them; and where it ran."""
+    """What came of the network.
+
+    Attributes
+    ----------
+    logits, decision
+        The logits, or, where it ran in slabs, what was decided from them.
+    precision
+        That these were computed in; None for float32.
+    placement
+        Where it ran.
+    notes
+        Sentences: what did not fit, and what else a person should know of how it ran.
+    """
 
     logits: Tensor | None
     decision: Decision | None
+    precision: torch.dtype | None
     placement: Placement
-    fallbacks: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Way:
+    """Where a run's passes happen, and how."""
+
+    placement: Placement
+    precision: torch.dtype | None
+    replays: Replays | None
 
 
 @dataclass(frozen=True)
@@ -71,6 +95,10 @@ class Passes:
         Called when memory runs out, before less is tried.
     memory
         Where free memory is asked for.
+    precision
+        Gives the precision of that name on a device.
+    recorder
+        Gives what records a device's passes, None for a device where nothing does.
     """
 
     model: Model
@@ -83,6 +111,8 @@ class Passes:
     painted: frozenset[int]
     let_go: Callable[[], None]
     memory: MemoryProbe = field(default_factory=SystemMemory)
+    precision: Callable[[str, torch.device], torch.dtype | None] = choose_precision
+    recorder: Callable[[torch.device], Recorder | None] = recorder_of
 
     def run(self, image: Tensor, frame: Frame, tiles: TilePlan, device: torch.device) -> Passed:
         """Run where it fits, and say where that was.
@@ -95,17 +125,51 @@ class Passes:
             How the image came about, and what runs on it.
         device
             Where to begin.
-        """
 
-        def attempt(placement: Placement) -> tuple[Tensor | None, Decision | None]:
-            if placement.slabs > 1:
-                return None, self._in_slabs(image, frame, tiles, placement)
-            count = TileCount(self.reporter, len(tiles.tiles) * len(self.folds))
-            return self._logits(image, tiles, placement, count), None
+        Raises
+        ------
+        NotFiniteError
+            If the logits are not finite: in float32, or in the half precision that was asked for by name. Where none
+            was named, float32 is tried after it.
+        """
+        notes: dict[str, None] = {}  # said once, however many folds and slabs there are
+        overflowed = False
+
+        def attempt(placement: Placement) -> tuple[Tensor | None, Decision | None, torch.dtype | None]:
+            nonlocal overflowed
+            replays = self._replays(torch.device(placement.device), notes.setdefault)
+            precision = self.precision(self.options.precision, torch.device(placement.device))
+            if precision is not None and not overflowed:
+                try:
+                    return *self._once(image, frame, tiles, _Way(placement, precision, replays)), precision
+                except NotFiniteError:
+                    if self.options.precision != "auto":
+                        raise
+                overflowed = True  # only here, where the error and with it the attempt's tensors are gone
+                notes.setdefault(
+                    f"In {str(precision).removeprefix('torch.')} this network's values are not finite, so it ran again "
+                    "in float32, which takes longer. Choose float32 to spare the first attempt."
+                )
+            return *self._once(image, frame, tiles, _Way(placement, None, replays)), None
 
         order = run_placements(frame, tiles, self.model, self.options, device, self.memory)
-        (logits, decision), placement, fallbacks = run_with_retreat(self._after_kept(order), attempt, self.let_go)
-        return Passed(logits, decision, placement, fallbacks)
+        found, placement, fallbacks = run_with_retreat(self._after_kept(order), attempt, self.let_go)
+        return Passed(*found, placement, (*fallbacks, *notes))
+
+    def _once(self, image: Tensor, frame: Frame, tiles: TilePlan, way: _Way) -> tuple[Tensor | None, Decision | None]:
+        if way.placement.slabs > 1:
+            return None, self._in_slabs(image, frame, tiles, way)
+        count = TileCount(self.reporter, len(tiles.tiles) * len(self.folds))
+        return self._logits(image, tiles, way, count), None
+
+    def _replays(self, device: torch.device, tell: Callable[[str], object]) -> Replays | None:
+        if not self.options.replay:
+            return None
+        recorder = self.recorder(device)
+        if recorder is None:
+            tell(f"Passes are replayed on CUDA devices only; on {device} each is started anew.")
+            return None
+        return Replays(recorder, tell)
 
     def _after_kept(self, order: Sequence[Placement]) -> tuple[Placement, ...]:
         """Networks that are only kept for speed go before anything is moved to a slower place."""
@@ -122,29 +186,29 @@ class Passes:
 
         return [lambda fold=fold: get(fold) for fold in self.folds]  # type: ignore[misc]
 
-    def _logits(self, image: Tensor, tiles: TilePlan, placement: Placement, count: TileCount) -> Tensor:
-        device = torch.device(placement.device)
-        precision = choose_precision(self.options.precision, device)
+    def _logits(self, image: Tensor, tiles: TilePlan, way: _Way, count: TileCount) -> Tensor:
+        device = torch.device(way.placement.device)
         settings = PredictionSettings(
             device,
-            torch.device(placement.accumulate_on),
-            precision,
+            torch.device(way.placement.accumulate_on),
+            way.precision,
             self.mirror_axes,
-            placement.tile_batch,
+            way.placement.tile_batch,
             self.options.skip_air,
+            way.replays,
         )
         classes = self.model.spec.network.num_classes
-        return predict_logits(self._networks(device, precision), image, classes, tiles, settings, count)
+        return predict_logits(self._networks(device, way.precision), image, classes, tiles, settings, count)
 
-    def _in_slabs(self, image: Tensor, frame: Frame, tiles: TilePlan, placement: Placement) -> Decision:
+    def _in_slabs(self, image: Tensor, frame: Frame, tiles: TilePlan, way: _Way) -> Decision:
         """Network and labels of one slab after the other."""
         spec = self.model.spec
-        frames = slab_frames(frame, placement.slabs)
-        plans = [plan_tiles(part, spec.patch_size, self.options.tile_step) for part in frames]
+        frames = slab_frames(frame, way.placement.slabs)
+        plans = [plan_tiles(slab, spec.patch_size, self.options.tile_step) for slab in frames]
         count = TileCount(self.reporter, sum(len(plan.tiles) for plan in plans) * len(self.folds))
         decision = open_decision(frame, spec, self.maps)
-        for part, plan in zip(frames, plans, strict=True):
-            logits = self._logits(part_of_image(image, tiles, plan), plan, placement, count)
+        for slab, plan in zip(frames, plans, strict=True):
+            logits = self._logits(part_of_image(image, tiles, plan), plan, way, count)
             quiet = self.reporter.quiet()
-            decide(logits, plan.image_window, part, spec, quiet, decision, painted=self.painted)
+            decide(logits, plan.image_window, slab, spec, quiet, decision, painted=self.painted)
         return decision

@@ -149,6 +149,8 @@ class Inferred:
         Where it ran.
     used
         Scan backend to number of calls.
+    precision
+        Of the network; None for float32.
     """
 
     prepared: Prepared
@@ -156,6 +158,7 @@ class Inferred:
     decision: Decision | None = None
     placement: Placement | None = None
     used: Mapping[str, int] = field(default_factory=dict)
+    precision: torch.dtype | None = None
 
 
 class Run:
@@ -280,12 +283,12 @@ class Run:
             passed = passes.run(prepared.image, prepared.frame, prepared.tiles, self.device)
         prepared.image = None
         self._title = device_title(torch.device(passed.placement.device))
-        self.notes.extend(passed.fallbacks)
+        self.notes.extend(passed.notes)
         if not self._keeps:
             self.networks.clear()
         self.built = self.networks.built - built
         self._timed("network", began)
-        return Inferred(prepared, passed.logits, passed.decision, passed.placement, dict(used))
+        return Inferred(prepared, passed.logits, passed.decision, passed.placement, dict(used), passed.precision)
 
     def export(self, inferred: Inferred) -> Result:
         """Decide the labels on the input's grid: the last stage. The logits are let go on the way."""
@@ -308,7 +311,7 @@ class Run:
             keep_only(labels, self.kept)
         self._timed("export", began)
         self.timings["total"] = round(self._worked, 3)
-        report = self._report(prepared, inferred.placement, inferred.used)
+        report = self._report(prepared, inferred)
         probabilities = {name: maps[channel] for name, channel in wanted_maps.items()}
         return Result(labels, self.kept, prepared.geometry, report, probabilities, prepared.is_2d)
 
@@ -325,13 +328,15 @@ class Run:
         highest = max((label.value for label in self.spec.labels), default=0)
         labels = np.zeros(shape, dtype=np.uint8 if highest <= 255 else np.uint16)
         maps = {name: np.zeros(shape, np.float32) for name in self._probability_channels()}
-        report = self._report(prepared, None, {})
+        report = self._report(
+            prepared, Inferred(prepared, precision=choose_precision(self.options.precision, self.device))
+        )
         return Result(labels, self.kept, prepared.geometry, report, maps, prepared.is_2d)
 
-    def _report(self, prepared: Prepared, placement: Placement | None, used: Mapping[str, int]) -> dict[str, Any]:
+    def _report(self, prepared: Prepared, inferred: Inferred) -> dict[str, Any]:
         frame, tiles = prepared.frame, prepared.tiles
+        placement, precision = inferred.placement, inferred.precision
         device = torch.device(placement.device) if placement else self.device
-        precision = choose_precision(self.options.precision, device)
         peak_device = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
         return {
             "model": {
@@ -356,7 +361,7 @@ class Run:
                 "placement": placement.text if placement else "",
             },
             "precision": "float32" if precision is None else str(precision).removeprefix("torch."),
-            "scan_backends": dict(used),
+            "scan_backends": dict(inferred.used),
             "networks_built": self.built,
             "tiles": 0 if tiles is None else len(tiles.tiles) * len(self.folds),
             "mirror_axes": list(self.mirror_axes),

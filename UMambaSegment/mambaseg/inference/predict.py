@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mambaseg.errors import ResourceError
+from mambaseg.errors import NotFiniteError
 from mambaseg.inference.progress import Reporter
+from mambaseg.inference.replays import Replays
 from mambaseg.inference.stopping import asked_between_layers
 from mambaseg.inference.sums import AirTile, WeightedSums
 from mambaseg.inference.tileplan import TilePlan
@@ -42,6 +43,8 @@ class PredictionSettings:
         Tiles in one pass of the network.
     skip_air
         Whether a tile that holds one value only gets the logits of an earlier such tile.
+    replays
+        Records passes of the network; None starts each anew.
     """
 
     device: torch.device
@@ -50,6 +53,7 @@ class PredictionSettings:
     mirror_axes: tuple[int, ...]
     tile_batch: int = 1
     skip_air: bool = False
+    replays: Replays | None = None
 
 
 class TileCount:
@@ -74,10 +78,10 @@ class TileCount:
         self.reporter.step(self._done)
 
 
-def _run_network(network: nn.Module, tiles: Tensor, mirror_axes: Sequence[int]) -> Tensor:
+def _run_network(network: Callable[[Tensor], Tensor], tiles: Tensor, mirror_axes: Sequence[int]) -> Tensor:
     """Logits of tiles ``(batch, channels, ...)``, averaged over mirrored copies, ``(batch, classes, ...)`` float32."""
     combinations = mirror_combinations([axis + 2 for axis in mirror_axes])
-    total: Tensor = network(tiles)
+    total = network(tiles)
     for axes in combinations[1:]:
         total += torch.flip(network(torch.flip(tiles, axes)), axes)
     if len(combinations) > 1:
@@ -117,7 +121,7 @@ def predict_logits(
 
     Raises
     ------
-    ResourceError
+    NotFiniteError
         If the logits are not finite, as happens in half precision.
     """
     source = _near(_pad(image, plan), settings.device)
@@ -127,16 +131,19 @@ def predict_logits(
         if settings.autocast is None
         else torch.autocast(settings.device.type, dtype=settings.autocast)
     )
+    groups = _groups(plan.tiles, settings.tile_batch)
+    passes = len(groups) * len(mirror_combinations(settings.mirror_axes))
     with torch.inference_mode(), autocast:
         for get_network in networks:
             network = get_network()
+            run = network if settings.replays is None else settings.replays.of(network, passes)
             air = AirTile() if settings.skip_air else None
             with asked_between_layers(network, count.reporter.check):
-                for group in _groups(plan.tiles, settings.tile_batch):
+                for group in groups:
                     tiles = torch.stack([_cut(source, tile, plan) for tile in group]).to(settings.device)
                     logits = air.logits(tiles) if air is not None else None
                     if logits is None:
-                        logits = _run_network(network, tiles, settings.mirror_axes)
+                        logits = _run_network(run, tiles, settings.mirror_axes)
                         if air is not None:
                             air.keep(tiles, logits)
                     sums.add(group, logits)
@@ -145,7 +152,7 @@ def predict_logits(
     if not all(
         bool(torch.isfinite(logits).all()) for logits in sums.total
     ):  # class by class: a mask is as large as they
-        raise ResourceError(
+        raise NotFiniteError(
             "The network gave values that are not finite. Half precision overflows in some networks: "
             "run again with precision 'float32'. If it was float32 already, the weights or the image are at fault."
         )
