@@ -11,7 +11,7 @@ import pytest
 
 from mambaseg.doctor import trial_model
 from mambaseg_train.errors import DataError
-from mambaseg_train.evaluation.report import make_evaluation, write_json
+from mambaseg_train.evaluation.report import make_evaluation, read_evaluation, write_json
 from mambaseg_train.evaluation.settings import MetricSettings
 from mambaseg_train.evaluation.table import Score, write_scores
 from mambaseg_train.export.card import CardFacts, make_card
@@ -132,6 +132,19 @@ def test_figures_of_other_weights_are_refused_and_of_unknown_ones_marked(tmp_pat
         read_measured(summary, None, {"Data"}, FOLDS, {"0": "aaa", "1": "ccc"})
     unknown = read_measured(_evaluated(tmp_path / "unknown", CROSS), None, {"Data"}, FOLDS, {"0": "aaa", "1": "ccc"})
     assert any(said in remark for remark in unknown.remarks)
+
+
+def test_figures_of_other_pieces_than_the_package_keeps_are_refused(tmp_path: Path):
+    every = _evaluated(tmp_path / "every", CROSS, kept_largest=())
+    largest = _evaluated(tmp_path / "largest", CROSS, kept_largest=("cord", "brain"))
+    unknown = _evaluated(tmp_path / "unknown", CROSS)
+    assert read_evaluation(unknown).kept_largest is None
+    for summary, kept in ((every, ()), (largest, ("brain", "cord")), (unknown, ("brain",)), (unknown, ())):
+        assert read_measured(summary, None, {"Data"}, FOLDS, {}, kept).evaluation.dataset == "Data"
+    with pytest.raises(DataError, match=r"largest component alone of no structure, but the package would .* of cord"):
+        read_measured(every, None, {"Data"}, FOLDS, {}, ("cord",))
+    with pytest.raises(DataError, match=r"alone of cord, brain, but .* of no structure, .* the same --keep-largest"):
+        read_measured(largest, None, {"Data"}, FOLDS, {}, ())
 
 
 def test_a_card_tells_folds_apart_and_what_is_missed():

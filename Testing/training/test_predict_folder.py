@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from mambaseg.doctor import trial_model
 from mambaseg.errors import OutputError
 from mambaseg.models.model import MemoryWeights, Model
 from mambaseg.options import Options
+from mambaseg_train.evaluation.files import Maker, made_by
 from mambaseg_train.predict import MARK_FILE, predict_cases
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -52,6 +54,19 @@ def test_a_label_map_laid_beside_ours_is_refused_too(raw: Path, tmp_path: Path):
             predict_cases(model, raw, ["case_00", "case_01"], output, CPU)
     assert (output / "case_01.nii.gz").read_bytes() == b"drawn by an expert"
     assert (output / "case_00.nii.gz").is_file()
+
+
+def test_an_evaluation_knows_what_made_the_label_maps(raw: Path, tmp_path: Path):
+    model, output = _model("a"), tmp_path / "fold_0"
+    every = tuple(label.name for label in model.spec.labels)
+    predict_cases(model, raw, ["case_00"], output, CPU)
+    assert made_by(tmp_path) == made_by(output) == Maker(("a" * 64,), ())
+    predict_cases(model, raw, ["case_00"], output, replace(CPU, keep_largest=("all",)))
+    assert made_by(output) == Maker(("a" * 64,), every)
+    predict_cases(_model("b"), raw, ["case_01"], tmp_path / "fold_1", CPU)
+    assert made_by(tmp_path) == Maker(("a" * 64, "b" * 64), None), "two folds kept other pieces"
+    (output / MARK_FILE).unlink()
+    assert made_by(tmp_path) == Maker()
 
 
 def test_the_same_weights_keep_and_others_replace(raw: Path, tmp_path: Path):

@@ -33,6 +33,22 @@ class PairFiles:
     group: str = ""
 
 
+@dataclass(frozen=True)
+class Maker:
+    """What made predictions.
+
+    Attributes
+    ----------
+    weights
+        SHA-256 of the weights, sorted; empty where that is not known.
+    kept_largest
+        Structures of which the largest component alone was kept; None where that is not known.
+    """
+
+    weights: tuple[str, ...] = ()
+    kept_largest: tuple[str, ...] | None = None
+
+
 def find_pairs(predictions: Path, truth: Path, cases: Sequence[str] | None = None) -> tuple[PairFiles, ...]:
     """Match label maps by name.
 
@@ -200,23 +216,22 @@ def _groups(predictions: Path) -> dict[str, dict[str, Path]]:
     return groups
 
 
-def weights_of(predictions: Path) -> tuple[str, ...]:
-    """SHA-256 of the weights that made a folder of predictions, or folders ``fold_*`` and ``seed_*`` of them.
+def made_by(predictions: Path) -> Maker:
+    """What made a folder of predictions, or folders ``fold_*`` and ``seed_*`` of them.
 
-    Returns
-    -------
-    tuple[str, ...]
-        Sorted; empty unless each folder says it, as ``mambaseg-train predict`` lets it.
+    Nothing is known unless each folder says it, as ``mambaseg-train predict`` lets it.
     """
-    found: set[str] = set()
+    weights: set[str] = set()
+    kept: set[tuple[str, ...] | None] = set()
     for files in _groups(predictions).values():
         folder = next(iter(files.values())).parent
         try:
-            weights = json.loads((folder / MARK_FILE).read_text(encoding="utf-8"))["weights"]
-            found |= {str(digest) for digest in weights.values()}
+            mark = json.loads((folder / MARK_FILE).read_text(encoding="utf-8"))
+            weights |= {str(digest) for digest in mark["weights"].values()}
+            kept.add(tuple(map(str, mark["kept_largest"])) if "kept_largest" in mark else None)
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return ()  # another program's predictions
-    return tuple(sorted(found))
+            return Maker()  # another program's predictions
+    return Maker(tuple(sorted(weights)), kept.pop() if len(kept) == 1 else None)
 
 
 def _check_groups(groups: Mapping[str, Mapping[str, Path]]) -> None:

@@ -49,6 +49,8 @@ class Evaluation:
         Of distances and tolerances: ``mm``, or ``pixels`` in pictures.
     weights
         SHA-256 of each fold's weights that made the predictions; empty where that is not known.
+    kept_largest
+        Structures of which the predictions hold the largest component alone; None where that is not known.
     """
 
     model: str
@@ -61,6 +63,7 @@ class Evaluation:
     versions: Mapping[str, str]
     unit: str = "mm"
     weights: tuple[str, ...] = ()
+    kept_largest: tuple[str, ...] | None = None
 
     def structure(self, name: str) -> StructureSummary:
         """The figures of one structure.
@@ -85,6 +88,7 @@ class Evaluation:
             "dataset": self.dataset,
             "unit": self.unit,
             "weights": list(self.weights),
+            "kept_largest": None if self.kept_largest is None else list(self.kept_largest),
             "settings": self.settings.to_json(),
             "cases": list(self.cases),
             "groups": list(self.groups),
@@ -121,6 +125,7 @@ class Evaluation:
                 versions={str(name): str(version) for name, version in value["versions"].items()},
                 unit=str(value.get("unit", "mm")),  # summaries of before it was written said mm throughout
                 weights=tuple(str(digest) for digest in value.get("weights", ())),
+                kept_largest=None if value.get("kept_largest") is None else tuple(map(str, value["kept_largest"])),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"The evaluation is damaged ({error!r}). Run it again.") from error
@@ -134,8 +139,9 @@ def make_evaluation(
     *,
     unit: str = "mm",
     weights: Sequence[str] = (),
+    kept_largest: Sequence[str] | None = None,
 ) -> Evaluation:
-    """Summarise scores; ``unit`` is that of distances, ``weights`` what is known of who made the predictions."""
+    """Summarise scores; ``unit`` is that of distances, the last two what is known of who made the predictions."""
     structures = summarise(scores, settings.keys)
     return Evaluation(
         model=model,
@@ -148,6 +154,7 @@ def make_evaluation(
         versions=_versions(),
         unit=unit,
         weights=tuple(weights),
+        kept_largest=None if kept_largest is None else tuple(kept_largest),
     )
 
 

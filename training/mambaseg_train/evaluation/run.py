@@ -160,9 +160,15 @@ def evaluate(
 
 def _written(request: Request, scores: Sequence[Score], output: Path, prefix: str) -> Evaluation:
     scheme = request.scheme
-    weights = label_files.weights_of(request.predictions)
+    maker = label_files.made_by(request.predictions)
     evaluation = make_evaluation(
-        request.model, scheme.name, request.settings, scores, unit=scheme.unit, weights=weights
+        request.model,
+        scheme.name,
+        request.settings,
+        scores,
+        unit=scheme.unit,
+        weights=maker.weights,
+        kept_largest=maker.kept_largest,
     )
     for folder in (output, output / "plots", output / "worst"):
         _make(folder)

@@ -112,7 +112,6 @@ def describe_model(
     named = NETWORKS[imported.network.name].title
     tested = None if evaluation is None else Part.of(evaluation.cases)
     label = data_line(dataset)
-    labels = _labels(imported, dataset)
     return replace(
         imported,
         id=details.id or imported.id,
@@ -121,9 +120,9 @@ def describe_model(
         text=details.text or f"{named}, trained with mambaseg-train. Structures: {_names(imported)}.",
         family=details.family or line(dataset.get("name")) or imported.source.get("dataset", ""),
         variant=details.variant or named,
-        labels=labels,
+        labels=_labels(imported, dataset),
         paired_labels=_pairs(imported, dataset),
-        keep_largest=_single(labels, details.keep_largest),
+        keep_largest=single_names(imported, dataset, details),
         trained_on=_trained_on(label, facts),
         tested_on="" if evaluation is None else _tested_on(evaluation, label, facts),
         figures=figures,
@@ -152,9 +151,17 @@ def _names(spec: ModelSpec) -> str:
     return ", ".join(label.name for label in spec.labels)
 
 
-def _single(labels: Sequence[Label], asked: Sequence[str]) -> tuple[str, ...]:
+def single_names(imported: ModelSpec, dataset: Mapping[str, Any], details: Details) -> tuple[str, ...]:
+    """Structures of which the package advises keeping the largest component alone.
+
+    Raises
+    ------
+    DataError
+        If one that was asked for is not there.
+    """
+    labels = _labels(imported, dataset)
     try:
-        return tuple(label.name for label in choose_labels(labels, asked, "keep_largest"))
+        return tuple(label.name for label in choose_labels(labels, details.keep_largest, "keep_largest"))
     except OptionError as error:
         raise DataError(str(error)) from error
 

@@ -39,6 +39,7 @@ def read_measured(
     datasets: Collection[str],
     facts: Sequence[FoldFacts],
     weights: Mapping[str, str],
+    keep_largest: Collection[str] = (),
 ) -> Measured:
     """Read a model's evaluation and the control's, and see that they may stand on its card.
 
@@ -52,12 +53,14 @@ def read_measured(
         Of the folds in the package.
     weights
         SHA-256 of each fold's weights, as they are about to be exported.
+    keep_largest
+        Structures of which the package is to advise keeping the largest component alone.
 
     Raises
     ------
     DataError
-        If an evaluation is of other weights or another data set, of cases that were trained on, or of folds that are
-        not exported.
+        If an evaluation is of other weights or another data set, of other pieces than the package keeps, of cases that
+        were trained on, or of folds that are not exported.
     """
     evaluation = read_evaluation(summary)
     beside = None if control is None else read_evaluation(control)
@@ -74,6 +77,12 @@ def read_measured(
             f"'{summary}' was measured with other weights than those of fold {', '.join(strange)} that are to be "
             "exported, so its figures would not be this model's. Segment with `mambaseg-train predict` from this "
             "results folder, evaluate, and give that summary."
+        )
+    if evaluation.kept_largest is not None and set(evaluation.kept_largest) != set(keep_largest):
+        raise DataError(
+            f"'{summary}' was measured with the largest component alone of {_names(evaluation.kept_largest)}, but the "
+            f"package would advise that of {_names(keep_largest)}, so its figures would not be what people get. Give "
+            "`predict` and `export` the same --keep-largest."
         )
     pairs, note = judged(summary, evaluation)
     unknown = check_not_trained_on(pairs, facts, note)
@@ -105,6 +114,10 @@ def judged(summary: Path, evaluation: Evaluation) -> tuple[tuple[tuple[str, str]
     if cases != set(evaluation.cases) or groups != set(evaluation.groups):
         raise DataError(f"'{table}' is not of the evaluation in '{summary}' beside it. Run the evaluation again.")
     return pairs, ""
+
+
+def _names(structures: Collection[str]) -> str:
+    return ", ".join(structures) or "no structure"
 
 
 def _table_name(summary: Path) -> str:

@@ -20,7 +20,15 @@ from mambaseg_train.compare.record import read_record
 from mambaseg_train.errors import DataError
 from mambaseg_train.evaluation.report import Evaluation
 from mambaseg_train.export.card import CardFacts, make_card
-from mambaseg_train.export.describe import Details, data_licence, data_line, describe_model, line, orientation_of
+from mambaseg_train.export.describe import (
+    Details,
+    data_licence,
+    data_line,
+    describe_model,
+    line,
+    orientation_of,
+    single_names,
+)
 from mambaseg_train.export.figures import make_figures
 from mambaseg_train.export.images import CaseImages, find_images, first_cases
 from mambaseg_train.export.licences import allows_pictures, licence_text
@@ -149,7 +157,8 @@ def _measured(
     # As nnU-Net, dataset.json and the plans call it; an evaluation says what dataset.json does, else the folder
     names = {results.parent.name, line(dataset.get("name")), line(imported.spec.source.get("dataset"))} - {""}
     weights = {fold: imported.weights_sha256(fold) for fold in imported.folds}
-    return read_measured(order.summary, order.control, names, facts, weights)
+    single = single_names(imported.spec, dataset, order.details)
+    return read_measured(order.summary, order.control, names, facts, weights, single)
 
 
 def _card_facts(
