@@ -138,7 +138,7 @@ def _patch(record: Record, network: str, chosen: argparse.Namespace) -> None:
         )  # fmt: skip
     networks.set_scan_backend(built, "triton")
     with torch.inference_mode(), mixed:
-        _started_at_once(record, built, patch, f"a patch of {network} ({chosen.size})", chosen)
+        _started_at_once(record, built, patch, f"a patch of `{network}` {chosen.size} on the card", chosen)
 
 
 def _started_at_once(record: Record, built: Any, patch: Any, what: str, chosen: argparse.Namespace) -> None:
@@ -146,12 +146,12 @@ def _started_at_once(record: Record, built: Any, patch: Any, what: str, chosen: 
     import torch
     from _card import seconds
 
-    from mambaseg.inference.replays import recorder_of
+    from mambaseg.inference.replays import recordable, recorder_of
 
     recorder = recorder_of(patch.device)
     ways: dict[str, Callable[[], Callable[[], Any]]] = {}
     if recorder is not None:
-        ways["replayed"] = lambda: recorder.record(lambda: built(patch))
+        ways["replayed"] = lambda: recorder.record(lambda: recordable(built, patch))
     if chosen.compile:
         compiled = torch.compile(built)
         ways["compiled"] = lambda: lambda: compiled(patch)
@@ -163,7 +163,7 @@ def _started_at_once(record: Record, built: Any, patch: Any, what: str, chosen: 
             taken = seconds(work, chosen.device, chosen.repeats)
             apart = float((work() - wanted).abs().max() / wanted.abs().max())
         except RuntimeError as error:
-            print(f"  {what} cannot be {name} here: {str(error).splitlines()[0]}")
+            print(f"  {what} cannot be {name} here: {error}")
             continue
         record.add(
             f"{ratio(plain / taken)} x {name:>9}  {what}: {taken * 1e3:.1f} ms, plain {plain * 1e3:.1f} ms; "

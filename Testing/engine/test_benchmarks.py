@@ -172,6 +172,26 @@ def test_scan_runs(tmp_path: Path):
     assert all(entry["ns"] > 0 for entry in figures)
 
 
+def test_the_table_takes_every_kind_of_the_cards_figures(places: dict[str, Path]):
+    scan = {"length": 1 << 20, "channels": 64, "backward": False, "ns": 0.1, "peer_ns": 0.7, "ratio": 7.0}
+    patch = {"seconds": 0.01, "peer_seconds": 0.02, "ratio": 2.0}
+    whole = "a patch of `umamba_enc` full on the card"
+    figures = [
+        {"curve": "able", "bytes_a_second": 1e12, "exponentials_a_second": 1e12},
+        *({"curve": curve, "peer": peer, **scan} for curve in ("length", "channels") for peer in ("mamba_ssm", "card")),
+        {"curve": "patch", "network": "umamba_enc", "size": "full", "peer": "mamba_ssm", **patch},
+        {"curve": "replayed", "what": whole, "apart": 0.0, **patch},
+        {"curve": "compiled", "what": whole, "apart": 1e-3, **patch},
+    ]
+    kept(places["figures"], "card", figures, card="A Card")
+    ran = table(places)
+    assert ran.returncode == 0, ran.stderr
+    made = places["readme"].read_text(encoding="utf-8")
+    assert f"{whole}, replayed as a CUDA graph" in made
+    assert f"{whole}, compiled by torch.compile" in made
+    assert made.count("5 x met") == 1
+
+
 @pytest.mark.slow
 def test_the_cards_benchmark_runs_in_the_interpreter(tmp_path: Path):
     pytest.importorskip("triton", reason="Triton is not installed (it comes with PyTorch on Linux)")

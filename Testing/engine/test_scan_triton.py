@@ -337,6 +337,9 @@ def test_a_choice_is_made_once_and_kept_between_runs(tmp_path: Path):
     assert watch.asked == 3
     assert Tuner(file).choose("card", names, watch) == 1
     assert watch.asked == 3, "measured again"
+    assert Tuner(file).known("card", names) == 1
+    assert Tuner(file).known("another card", names) is None
+    assert Tuner(file).known("card", ("a", "c")) is None
     assert Tuner(file).choose("another card", names, Stopwatch(1.0, 2.0, 3.0)) == 0
     assert Tuner(file).choose("card", ("a", "c"), Stopwatch(2.0, 1.0)) == 1, "a kept choice that is no longer there"
     broken = Stopwatch(float("inf"), float("inf"))

@@ -145,6 +145,13 @@ def test_figures_of_other_pieces_than_the_package_keeps_are_refused(tmp_path: Pa
         read_measured(every, None, {"Data"}, FOLDS, {}, ("cord",))
     with pytest.raises(DataError, match=r"alone of cord, brain, but .* of no structure, .* the same --keep-largest"):
         read_measured(largest, None, {"Data"}, FOLDS, {}, ())
+    said = "not known whether the figures are of the largest component alone of brain"
+    for summary, kept, known in ((unknown, ("brain",), False), (unknown, (), True), (every, (), True)):
+        remarks = read_measured(summary, None, {"Data"}, FOLDS, {}, kept).remarks
+        assert any(said in remark for remark in remarks) is not known
+    for control, alike in ((every, True), (unknown, True), (largest, False)):
+        remarks = read_measured(every, control, {"Data"}, FOLDS, {}).remarks
+        assert any("of cord, brain, of this model's of no structure" in remark for remark in remarks) is not alike
 
 
 def test_a_card_tells_folds_apart_and_what_is_missed():

@@ -13,6 +13,7 @@ from mambaseg.doctor import trial_model
 from mambaseg.errors import OutputError
 from mambaseg.models.model import MemoryWeights, Model
 from mambaseg.options import Options
+from mambaseg_train.errors import DataError
 from mambaseg_train.evaluation.files import Maker, made_by
 from mambaseg_train.predict import MARK_FILE, predict_cases
 
@@ -58,13 +59,16 @@ def test_a_label_map_laid_beside_ours_is_refused_too(raw: Path, tmp_path: Path):
 
 def test_an_evaluation_knows_what_made_the_label_maps(raw: Path, tmp_path: Path):
     model, output = _model("a"), tmp_path / "fold_0"
-    every = tuple(label.name for label in model.spec.labels)
+    every = tuple(sorted(label.name for label in model.spec.labels))
     predict_cases(model, raw, ["case_00"], output, CPU)
     assert made_by(tmp_path) == made_by(output) == Maker(("a" * 64,), ())
     predict_cases(model, raw, ["case_00"], output, replace(CPU, keep_largest=("all",)))
     assert made_by(output) == Maker(("a" * 64,), every)
     predict_cases(_model("b"), raw, ["case_01"], tmp_path / "fold_1", CPU)
-    assert made_by(tmp_path) == Maker(("a" * 64, "b" * 64), None), "two folds kept other pieces"
+    with pytest.raises(DataError, match="the same --keep-largest"):
+        made_by(tmp_path)
+    predict_cases(model, raw, ["case_00"], output, CPU)
+    assert made_by(tmp_path) == Maker(("a" * 64, "b" * 64), ())
     (output / MARK_FILE).unlink()
     assert made_by(tmp_path) == Maker()
 

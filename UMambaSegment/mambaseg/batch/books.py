@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 REPORT_VERSION = 1
 CSV_NAME = "volumes.csv"
-# Where a run happens says nothing of what it gives, so a batch may go on with another device.
+# Where a run happens, and what makes it faster, says nothing of what it gives: a batch may go on with others.
 _PLACE_ONLY = ("device", "scan_backend", "skip_air", "replay")
 
 

@@ -76,7 +76,7 @@ def segment_batch(
         Choices for every run; the defaults if None.
     resume
         Leave out a case that is finished: its output and report are there, and the report is of the same model,
-        weights, options (but for device and scan backend) and input files.
+        weights, options (but for device, scan backend and what only saves time) and input files.
     format
         Ending of the segmentations.
     progress

@@ -32,6 +32,8 @@ class NetworkCache:
         self.budget = budget
         self.built = 0
         """Networks built so far: a run that found this unchanged found all of its networks here."""
+        self.overflowed: Model | None = None
+        """The last model whose values were not finite in half precision."""
         self._model: Model | None = None
         self._device = ""
         self._networks: dict[str, nn.Module] = {}

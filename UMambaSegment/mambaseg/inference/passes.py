@@ -67,6 +67,16 @@ class Passed:
 
 
 @dataclass(frozen=True)
+class _Found:
+    """As `Passed`, of one placement."""
+
+    logits: Tensor | None
+    decision: Decision | None
+    precision: torch.dtype | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class _Way:
     """Where a run's passes happen, and how."""
 
@@ -132,51 +142,53 @@ class Passes:
             If the logits are not finite: in float32, or in the half precision that was asked for by name. Where none
             was named, float32 is tried after it.
         """
-        notes: dict[str, None] = {}  # said once, however many folds and slabs there are
-        overflowed = False
 
-        def attempt(placement: Placement) -> tuple[Tensor | None, Decision | None, torch.dtype | None]:
-            nonlocal overflowed
-            replays = self._replays(torch.device(placement.device), notes.setdefault)
-            precision = self.precision(self.options.precision, torch.device(placement.device))
-            if precision is not None and not overflowed:
+        def attempt(placement: Placement) -> _Found:
+            half = self.precision(self.options.precision, torch.device(placement.device))
+            by_itself = self.options.precision == "auto"
+            if half is not None and not (by_itself and self.networks.overflowed is self.model):
                 try:
-                    return *self._once(image, frame, tiles, _Way(placement, precision, replays)), precision
+                    return self._once(image, frame, tiles, placement, half)
                 except NotFiniteError:
-                    if self.options.precision != "auto":
+                    if not by_itself:
                         raise
-                overflowed = True  # only here, where the error and with it the attempt's tensors are gone
-                notes.setdefault(
-                    f"In {str(precision).removeprefix('torch.')} this network's values are not finite, so it ran again "
-                    "in float32, which takes longer. Choose float32 to spare the first attempt."
-                )
-            return *self._once(image, frame, tiles, _Way(placement, None, replays)), None
+                self.networks.overflowed = self.model  # only here, where the error and with it the tensors are gone
+            found = self._once(image, frame, tiles, placement, None)
+            if half is None:
+                return found
+            name = str(half).removeprefix("torch.")
+            note = f"This network's values are not finite in {name}, so it ran in float32, which takes longer."
+            return replace(found, notes=(note, *found.notes))
 
-        order = run_placements(frame, tiles, self.model, self.options, device, self.memory)
-        found, placement, fallbacks = run_with_retreat(self._after_kept(order), attempt, self.let_go)
-        return Passed(*found, placement, (*fallbacks, *notes))
+        order = self._tried(run_placements(frame, tiles, self.model, self.options, device, self.memory))
+        found, placement, fallbacks = run_with_retreat(order, attempt, self.let_go)
+        return Passed(found.logits, found.decision, found.precision, placement, (*fallbacks, *found.notes))
 
-    def _once(self, image: Tensor, frame: Frame, tiles: TilePlan, way: _Way) -> tuple[Tensor | None, Decision | None]:
-        if way.placement.slabs > 1:
-            return None, self._in_slabs(image, frame, tiles, way)
+    def _once(
+        self, image: Tensor, frame: Frame, tiles: TilePlan, placement: Placement, precision: torch.dtype | None
+    ) -> _Found:
+        notes: dict[str, None] = {}  # said once, however many folds and slabs there are
+        recorder = self.recorder(torch.device(placement.device)) if self.options.replay else None
+        if self.options.replay and recorder is None:
+            notes[f"Passes are replayed on CUDA devices only; on {placement.device} each is started anew."] = None
+        replays = Replays(recorder, notes.setdefault) if placement.replay and recorder is not None else None
+        way = _Way(placement, precision, replays)
+        if placement.slabs > 1:
+            return _Found(None, self._in_slabs(image, frame, tiles, way), precision, tuple(notes))
         count = TileCount(self.reporter, len(tiles.tiles) * len(self.folds))
-        return self._logits(image, tiles, way, count), None
+        logits = self._logits(image, tiles, way, count)
+        return _Found(logits, None, precision, tuple(notes))
 
-    def _replays(self, device: torch.device, tell: Callable[[str], object]) -> Replays | None:
-        if not self.options.replay:
-            return None
-        recorder = self.recorder(device)
-        if recorder is None:
-            tell(f"Passes are replayed on CUDA devices only; on {device} each is started anew.")
-            return None
-        return Replays(recorder, tell)
-
-    def _after_kept(self, order: Sequence[Placement]) -> tuple[Placement, ...]:
-        """Networks that are only kept for speed go before anything is moved to a slower place."""
+    def _tried(self, order: Sequence[Placement]) -> tuple[Placement, ...]:
+        """What is only for speed goes before anything is moved to a slower place: replays, and networks kept."""
         first, *others = order
-        if not len(self.networks) and (len(self.folds) == 1 or not self.networks.budget):
-            return first, *others
-        return replace(first, text=f"{first.text} Networks are kept for later runs."), first, *others
+        tried = [first, *others]
+        if self.options.replay and self.recorder(torch.device(first.device)) is not None:
+            text = f"{first.text} Passes are replayed where that is faster."
+            tried.insert(0, replace(first, text=text, replay=True))
+        if len(self.networks) or (len(self.folds) > 1 and self.networks.budget):
+            tried.insert(0, replace(tried[0], text=f"{tried[0].text} Networks are kept for later runs."))
+        return tuple(tried)
 
     def _networks(self, device: torch.device, precision: torch.dtype | None) -> list[Callable[[], nn.Module]]:
         lean = runs_lean(device, precision)

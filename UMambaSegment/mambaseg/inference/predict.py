@@ -126,6 +126,24 @@ def predict_logits(
     """
     source = _near(_pad(image, plan), settings.device)
     sums = WeightedSums(num_classes, plan, settings)
+    with torch.inference_mode():
+        for get_network in networks:
+            _gather(get_network(), source, plan, settings, sums, count)
+        sums.finish()
+    for logits in sums.total:  # class by class: a mask is as large as they
+        _check_finite(logits, settings)
+    return _unpad(sums.total, plan)
+
+
+def _gather(
+    network: nn.Module,
+    source: Tensor,
+    plan: TilePlan,
+    settings: PredictionSettings,
+    sums: WeightedSums,
+    count: TileCount,
+) -> None:
+    """Add up one fold's logits. What autocast keeps of its weights ends with it: the next fold's take their place."""
     autocast = (
         contextlib.nullcontext()
         if settings.autocast is None
@@ -133,30 +151,34 @@ def predict_logits(
     )
     groups = _groups(plan.tiles, settings.tile_batch)
     passes = len(groups) * len(mirror_combinations(settings.mirror_axes))
-    with torch.inference_mode(), autocast:
-        for get_network in networks:
-            network = get_network()
-            run = network if settings.replays is None else settings.replays.of(network, passes)
-            air = AirTile() if settings.skip_air else None
-            with asked_between_layers(network, count.reporter.check):
-                for group in groups:
-                    tiles = torch.stack([_cut(source, tile, plan) for tile in group]).to(settings.device)
-                    logits = air.logits(tiles) if air is not None else None
-                    if logits is None:
-                        logits = _run_network(run, tiles, settings.mirror_axes)
-                        if air is not None:
-                            air.keep(tiles, logits)
-                    sums.add(group, logits)
-                    count.add(len(group))
-        sums.finish()
-    if not all(
-        bool(torch.isfinite(logits).all()) for logits in sums.total
-    ):  # class by class: a mask is as large as they
+    run = network if settings.replays is None else settings.replays.of(network, passes)
+    air = AirTile() if settings.skip_air else None
+    with autocast, asked_between_layers(network, count.reporter.check):
+        for number, group in enumerate(groups):
+            tiles = torch.stack([_cut(source, tile, plan) for tile in group]).to(settings.device)
+            logits = air.logits(tiles) if air is not None else None
+            if logits is None:
+                logits = _run_network(run, tiles, settings.mirror_axes)
+                if air is not None:
+                    air.keep(tiles, logits)
+            if number == 0:
+                _check_finite(logits, settings)  # most networks that overflow do so everywhere
+            sums.add(group, logits)
+            count.add(len(group))
+
+
+def _check_finite(logits: Tensor, settings: PredictionSettings) -> None:
+    if bool(torch.isfinite(logits).all()):
+        return
+    if settings.autocast is None:
         raise NotFiniteError(
-            "The network gave values that are not finite. Half precision overflows in some networks: "
-            "run again with precision 'float32'. If it was float32 already, the weights or the image are at fault."
+            "The network gave values that are not finite, in float32. The weights or the image are at fault: get the "
+            "model again, and see that the image holds no extreme values."
         )
-    return _unpad(sums.total, plan)
+    raise NotFiniteError(
+        "The network gave values that are not finite. Half precision overflows in some networks: run again with "
+        "precision 'float32'."
+    )
 
 
 def _groups(tiles: Sequence[TileSlices], size: int) -> list[Sequence[TileSlices]]:

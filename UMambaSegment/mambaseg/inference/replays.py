@@ -1,8 +1,9 @@
 """Passes of a network recorded once and replayed, where that is faster and changes no number.
 
 A small network is hundreds of kernels of a few microseconds each, and starting them one after the other from Python
-takes longer than they do. A CUDA graph starts them all at once. Recording is tried on the first tiles of a run and
-given up, with a sentence, where it fails, where any number differs, or where it is no faster.
+takes
+longer than they do. A CUDA graph starts them all at once. Recording is tried on each fold's first tiles and given up,
+with a sentence, where it fails, where any number differs, or where it is no faster.
 """
 
 from __future__ import annotations
@@ -17,9 +18,12 @@ from torch import Tensor, nn
 
 from mambaseg.inference.strategy import is_out_of_memory
 
-FEWEST_PASSES = 16
-"""Recording and its checks cost four passes; below this many there is nothing to gain."""
+FEWEST_PASSES = 32
+"""Recording and its checks cost six passes; below this many there is nothing to gain."""
 _FASTER = 0.95  # of the time without; within that it is noise
+_ANEW = "So each is started anew."
+_TIMED = 2  # passes, of which the faster counts
+_FAILED: set[str] = set()  # devices: torch's allocator may think ever after that a recording that failed goes on
 
 
 class Recorder(Protocol):
@@ -53,13 +57,27 @@ class CudaRecorder:
         self.device = device
 
     def record(self, work: Callable[[], Tensor]) -> Callable[[], Tensor]:
-        """As `Recorder.record`."""
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(self.device), torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            output = work()
+        """As `Recorder.record`; nothing is recorded any more on a device where that failed once in this process."""
+        if str(self.device) in _FAILED:
+            raise RuntimeError("it failed before in this process")
+        with torch.cuda.device(self.device):
+            before, graph = torch.cuda.current_stream(), torch.cuda.CUDAGraph()
+            try:
+                # Of this card: the stream that torch takes by itself is of the card where anything was first recorded
+                own = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+                with torch.cuda.graph(graph, stream=own, capture_error_mode="thread_local"):
+                    output = work()
+            except RuntimeError:
+                _FAILED.add(str(self.device))
+                raise
+            finally:
+                torch.cuda.set_stream(before)  # which torch does not do where the recording could not be ended
+        done = torch.cuda.Event()  # type: ignore[no-untyped-call]
 
         def replay() -> Tensor:
+            done.synchronize()  # never more than one pass ahead, so that progress is real and stopping takes no longer
             graph.replay()
+            done.record(torch.cuda.current_stream(self.device))
             return output
 
         return replay
@@ -132,30 +150,39 @@ class _Replayed:
 
     def _try(self, tiles: Tensor) -> Tensor:
         """Logits of the tiles; and record such a pass if that is worth it."""
-        recorder, tell = self._replays.recorder, self._replays.tell
-        found: list[Tensor] = []
-        plain = recorder.seconds(lambda: found.append(self._plain(tiles)))
-        given = tiles.clone()
-        try:
-            replay = recorder.record(lambda: self._recordable(given))
-            seconds = recorder.seconds(replay)
-            same = torch.equal(replay(), found[0])
-        except RuntimeError as error:
-            why = "there is too little memory" if is_out_of_memory(error) else str(error).splitlines()[0].rstrip(".")
-            tell(f"Passes of the network cannot be recorded to be replayed ({why}), so each is started anew.")
-            return found[0]
-        if not same:
-            tell("A replayed pass of the network gave other numbers than the pass itself, so each is started anew.")
-        elif seconds > _FASTER * plain:
-            tell("Replaying passes of the network is no faster here, so each is started anew.")
-        else:
-            tell("Passes of the network are replayed, which is faster here and gives the same numbers.")
-            self._given, self._replay = given, replay
-        return found[0]
+        logits = self._plain(tiles)
+        if bool(torch.isfinite(logits).all()):
+            try:
+                self._replays.tell(self._recorded(tiles, logits))
+            except RuntimeError as error:
+                why = "there is too little memory" if is_out_of_memory(error) else _first_line(error)
+                self._replays.tell(f"Passes of the network cannot be recorded to be replayed ({why}). {_ANEW}")
+        return logits
 
-    def _recordable(self, tiles: Tensor) -> Tensor:
-        """A pass whose casts of weights are part of it: autocast throws those it keeps away once it ends."""
-        kind = tiles.device.type
-        enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
-        with torch.autocast(kind, dtype=dtype, enabled=enabled, cache_enabled=False):
-            return self._plain(tiles)
+    def _recorded(self, tiles: Tensor, logits: Tensor) -> str:
+        """Record, and say in a sentence what came of it."""
+        recorder, kind = self._replays.recorder, tiles.device
+        # Noise: a recording that does not read its input again, or that holds nothing, then gives something else
+        given = torch.rand(tiles.shape, generator=torch.Generator(kind).manual_seed(0), device=kind)
+        replay = recorder.record(lambda: recordable(self._network, given))
+        given.copy_(tiles)
+        if not torch.equal(replay(), logits):
+            return f"A replayed pass of the network gave other numbers than the pass itself. {_ANEW}"
+        plain = min(recorder.seconds(lambda: self._plain(tiles)) for _ in range(_TIMED))
+        if min(recorder.seconds(replay) for _ in range(_TIMED)) > _FASTER * plain:
+            return f"Replaying passes of the network is no faster here. {_ANEW}"
+        self._given, self._replay = given, replay
+        return "Passes of the network are replayed, which is faster here and gives the same numbers."
+
+
+def recordable(network: nn.Module, tiles: Tensor) -> Tensor:
+    """A pass whose casts of weights are part of it: those that autocast keeps are thrown away once it ends."""
+    kind = tiles.device.type
+    enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+    with torch.autocast(kind, dtype=dtype, enabled=enabled, cache_enabled=False):
+        logits: Tensor = network(tiles)
+    return logits
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

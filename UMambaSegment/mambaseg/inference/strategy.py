@@ -30,6 +30,8 @@ class Placement:
         Tiles in one pass of the network.
     slabs
         Into how many parts the volume is cut, of which one at a time is segmented from tiles to labels.
+    replay
+        Whether passes are recorded and replayed, which holds a pass's memory all the time.
     """
 
     device: str
@@ -37,6 +39,7 @@ class Placement:
     text: str
     tile_batch: int = 1
     slabs: int = 1
+    replay: bool = False
 
 
 def placements(device: torch.device, tile_batch: int = 1, slabs: int = 1) -> tuple[Placement, ...]:

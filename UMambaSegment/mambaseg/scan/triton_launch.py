@@ -93,12 +93,12 @@ def choose_cut(given: Inputs) -> Cut:
     """The cut for a problem: one fixed choice in the interpreter, else the fastest of some on this card, kept."""
     if INTERPRETED:
         return _INTERPRETED_CUT
-    if torch.cuda.is_current_stream_capturing():  # nothing can be timed in a graph that is being recorded
-        return FORWARD_CUTS[0]
     _, dim, length, groups, state = given.sizes
     card = torch.cuda.get_device_name(given.u.device)
     key = f"{card}; {given.u.dtype}; {dim} channels in {groups} groups, state {state}, 2^{length.bit_length()} tokens"
     names = [f"{cut.tokens} tokens x {cut.dim} channels, {cut.warps} warps" for cut in FORWARD_CUTS]
+    if torch.cuda.is_current_stream_capturing():  # nothing can be timed in a graph that is being recorded
+        return FORWARD_CUTS[_TUNER.known(key, names) or 0]
     return FORWARD_CUTS[_TUNER.choose(key, names, lambda place: _seconds(given, FORWARD_CUTS[place]))]
 
 

@@ -53,6 +53,12 @@ class Tuner:
                 self._write(known)
             return best
 
+    def known(self, key: str, candidates: Sequence[str]) -> int | None:
+        """Place of the candidate that was chosen before, None where none was; nothing is measured."""
+        with self._lock:
+            chosen = self._read().get(key)
+            return list(candidates).index(chosen) if chosen is not None and chosen in candidates else None
+
     def _read(self) -> dict[str, str]:
         if self._known is None:
             self._known = {}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 
-from mambaseg.errors import Cancelled, ResourceError
+from mambaseg.errors import Cancelled, NotFiniteError, ResourceError
 from mambaseg.worker.faults import told
 from mambaseg.worker.jobs import Job, JobQueue
 from mambaseg.worker.messages import CancelledEvent, ErrorEvent, ResultEvent
 from mambaseg.worker.tasks import Tasks
 
 _log = logging.getLogger(__name__)
+_DROPS = (ResourceError.__name__, NotFiniteError.__name__)
 
 
 class Session:
@@ -41,7 +42,7 @@ class Session:
         failed = self._try(job)
         if failed is not None:
             if isinstance(failed, ErrorEvent):
-                if failed.traceback or failed.kind == ResourceError.__name__:
+                if failed.traceback or failed.kind in _DROPS:
                     self._tasks.warm.drop()  # memory, or a fault that may have to do with what was kept
                 _log.info("Request %d failed: %s %s", job.request.id, failed.message, failed.traceback)
             _free_device()  # before the answer, which promises that the device is free

@@ -42,7 +42,7 @@ class Maker:
     weights
         SHA-256 of the weights, sorted; empty where that is not known.
     kept_largest
-        Structures of which the largest component alone was kept; None where that is not known.
+        Structures of which the largest component alone was kept, sorted; None where that is not known.
     """
 
     weights: tuple[str, ...] = ()
@@ -220,18 +220,28 @@ def made_by(predictions: Path) -> Maker:
     """What made a folder of predictions, or folders ``fold_*`` and ``seed_*`` of them.
 
     Nothing is known unless each folder says it, as ``mambaseg-train predict`` lets it.
+
+    Raises
+    ------
+    DataError
+        If the folders kept other pieces than one another.
     """
     weights: set[str] = set()
-    kept: set[tuple[str, ...] | None] = set()
+    kept: set[tuple[str, ...]] = set()
     for files in _groups(predictions).values():
         folder = next(iter(files.values())).parent
         try:
             mark = json.loads((folder / MARK_FILE).read_text(encoding="utf-8"))
             weights |= {str(digest) for digest in mark["weights"].values()}
-            kept.add(tuple(map(str, mark["kept_largest"])) if "kept_largest" in mark else None)
+            kept.add(tuple(sorted(map(str, mark["kept_largest"]))))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return Maker()  # another program's predictions
-    return Maker(tuple(sorted(weights)), kept.pop() if len(kept) == 1 else None)
+    if len(kept) > 1:
+        raise DataError(
+            f"Some folders in '{predictions}' hold the largest component alone of other structures than the rest, so "
+            "they are no results of one model. Predict them with the same --keep-largest."
+        )
+    return Maker(tuple(sorted(weights)), *kept)
 
 
 def _check_groups(groups: Mapping[str, Mapping[str, Path]]) -> None:

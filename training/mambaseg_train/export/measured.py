@@ -86,7 +86,8 @@ def read_measured(
         )
     pairs, note = judged(summary, evaluation)
     unknown = check_not_trained_on(pairs, facts, note)
-    return Measured(evaluation, beside, tuple(_remarks(evaluation, beside, unknown, facts)))
+    remarks = [*_remarks(evaluation, beside, unknown, facts), *_pieces(evaluation, beside, keep_largest)]
+    return Measured(evaluation, beside, tuple(remarks))
 
 
 def judged(summary: Path, evaluation: Evaluation) -> tuple[tuple[tuple[str, str], ...], str]:
@@ -149,6 +150,21 @@ def _remarks(
         found.append(
             f"The control is called '{control.model}'. It is not known to be the {traits(CONTROL).title}, the same "
             "network without Mamba layers, so the difference need not come from these."
+        )
+    return found
+
+
+def _pieces(evaluation: Evaluation, control: Evaluation | None, keep_largest: Collection[str]) -> list[str]:
+    found = []
+    if evaluation.kept_largest is None and keep_largest:
+        found.append(
+            f"It is not known whether the figures are of the largest component alone of {_names(keep_largest)}, as the "
+            "package gives it."
+        )
+    if control is not None and control.kept_largest is not None and set(control.kept_largest) != set(keep_largest):
+        found.append(
+            f"Of the control's structures the largest component alone was kept of {_names(control.kept_largest)}, of "
+            f"this model's of {_names(keep_largest)}: the difference need not come from the networks."
         )
     return found
 

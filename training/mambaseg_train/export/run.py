@@ -109,8 +109,8 @@ def export_package(order: Order, say: Say = print) -> Exported:
     ModelError
         If the training is not one that the engine imports.
     DataError
-        If figures are of cases that were trained on, of another data set, or of other cases than the control's; if
-        images are missing.
+        If figures are of cases that were trained on, of other weights, pieces or data, or of other cases than the
+        control's; if images are missing.
     RunError
         If labels do not agree with nnU-Net's.
     OutputError
