@@ -171,6 +171,9 @@ def test_tile_batches_fit_half_of_what_is_free():
     assert choose_tile_batch(cuda, 30, 1 << 34, 7 << 30) == 1
     assert choose_tile_batch(cuda, 30, 1 << 20, None) == 1
     assert choose_tile_batch(cpu, 30, 1 << 20, 7 << 30) == 1
+    assert choose_tile_batch(cuda, 99, 1 << 20, 7 << 30, 256 * 256) == 32
+    assert choose_tile_batch(cuda, 99, 1 << 28, 7 << 30, 256 * 256) == 14
+    assert choose_tile_batch(cuda, 99, 1 << 20, 7 << 30, 128**3) == 4
 
 
 @pytest.mark.parametrize("network", ["umamba_enc", "lightm_unet"])

@@ -126,6 +126,16 @@ def test_convolving_before_enlarging_is_enlarging_before_convolving(stride: tupl
         torch.testing.assert_close(layer(x), published)
 
 
+def test_enlarging_in_half_precision_makes_no_copy_in_float32() -> None:
+    layer = UpsampleLayer(3, 6, 4, (2, 2, 2))
+    x = torch.randn(1, 6, 3, 4, 5)
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        y = layer(x)
+        plain = functional.interpolate(layer.conv(x).float(), scale_factor=2.0)
+    assert y.dtype == torch.bfloat16
+    assert torch.equal(y.float(), plain)
+
+
 def test_merging_and_expanding_change_the_size_as_they_say() -> None:
     x = torch.randn(2, 4, 6, 8)
     assert PatchMerging(8)(x).shape == (2, 2, 3, 16)

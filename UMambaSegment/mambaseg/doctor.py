@@ -189,12 +189,12 @@ def _scan_backends() -> Iterator[Finding]:
     from mambaseg.devices import available_devices
 
     topic = "Selective scan"
-    for kind in dict.fromkeys(name.split(":")[0] for name in available_devices()):
-        for check in scan.check_all(kind):
+    for device in available_devices():
+        for check in scan.check_all(device):
             off = "" if check.error is None else f" (off by {check.error:.1g})"
             fine = check.usable or "not installed" in check.reason
-            yield Finding(topic, f"{check.name} on {kind}", f"{check.reason}{off}", ok=fine)
-        yield Finding(topic, f"chosen on {kind}", next(iter(scan.available_backends(kind)), "none"))
+            yield Finding(topic, f"{check.name} on {device}", f"{check.reason}{off}", ok=fine)
+        yield Finding(topic, f"chosen on {device}", next(iter(scan.available_backends(device)), "none"))
     if "numba" in scan.available_backends("cpu"):
         from mambaseg.scan.numba_backend import cache_note
 

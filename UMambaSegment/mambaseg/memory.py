@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+_FULL = ("out of memory", "busy or unavailable")
+
 
 class MemoryProbe(Protocol):
     """Tells how much memory is free."""
@@ -36,12 +38,21 @@ class SystemMemory:
         return min(_linux_available(), _container_headroom())
 
     def device_free(self, device: str) -> int | None:
-        """Free memory of a CUDA (or ROCm) device; None for others."""
+        """Free memory of a CUDA (or ROCm) device, with what torch holds there unused; None for others.
+
+        0 where the device has no room even to be asked, or another program has it for itself.
+        """
         if not device.startswith("cuda"):
             return None
         import torch
 
-        return int(torch.cuda.mem_get_info(device)[0])
+        try:
+            free = int(torch.cuda.mem_get_info(device)[0])
+        except RuntimeError as error:
+            if not any(sign in str(error) for sign in _FULL):
+                raise
+            return 0
+        return free + int(torch.cuda.memory_reserved(device)) - int(torch.cuda.memory_allocated(device))
 
 
 def _linux_available() -> int:

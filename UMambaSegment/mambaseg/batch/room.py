@@ -6,14 +6,14 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import torch
-
 from mambaseg.devices import choose_precision
 from mambaseg.inference.activations import spec_activation_bytes
 from mambaseg.inference.needs import stage_bytes
 from mambaseg.inference.passes import runs_lean
 
 if TYPE_CHECKING:
+    import torch
+
     from mambaseg.inference.preprocess import Frame
     from mambaseg.inference.tileplan import TilePlan
     from mambaseg.memory import MemoryProbe
@@ -117,8 +117,7 @@ class Room:
         self._compare(on_host, self._memory.host_free(), "the computer")
         free = self._memory.device_free(str(self._device))
         if free is not None:
-            cached = torch.cuda.memory_reserved(self._device) - torch.cuda.memory_allocated(self._device)
-            self._compare(networks_take, free + cached, str(self._device))
+            self._compare(networks_take, free, str(self._device))
 
     def _compare(self, needed: int, free: int, where: str) -> None:
         if needed > free:

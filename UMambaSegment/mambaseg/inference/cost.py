@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from torch import nn
 
 from mambaseg import networks, scan
 from mambaseg.inference.activations import described_activation_bytes
+from mambaseg.inference.strategy import is_out_of_memory
 from mambaseg.lean import make_lean
 from mambaseg.lean.convolution import convolve
 
@@ -25,14 +27,14 @@ _STATE = 16
 
 @dataclass(frozen=True)
 class NetworkCost:
-    """One pass of a network in float32.
+    """One pass of a network.
 
     Attributes
     ----------
     parameter_bytes
         The weights.
     activation_bytes
-        Most that its tensors hold at once.
+        Most that its tensors hold at once in float32.
     seconds
         Time of one pass.
     """
@@ -49,6 +51,8 @@ def _best_of(run: Callable[[], Any], device: torch.device, repeats: int) -> floa
         run()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
+        elif device.type == "mps":
+            torch.mps.synchronize()
         best = min(best, time.perf_counter() - began)
     return best
 
@@ -69,7 +73,9 @@ def _rates(device_name: str) -> tuple[float, float]:
     return macs / convolved, networks.counting.scan_operations(_SCAN, _STATE, skip=False, gate=False) / scanned
 
 
-def _seconds(network: nn.Module, shape: tuple[int, ...], device_name: str, *, lean: bool) -> float:
+def _seconds(
+    network: nn.Module, shape: tuple[int, ...], device_name: str, *, lean: bool, half: torch.dtype | None
+) -> float:
     counted = networks.count_operations(network, shape)
     convolutions, scans = _rates(device_name)
     estimate = (counted.total - counted.scan) / convolutions + counted.scan / scans
@@ -77,16 +83,29 @@ def _seconds(network: nn.Module, shape: tuple[int, ...], device_name: str, *, le
         return estimate
     # small networks spend their time on norms and copies, which operations do not tell: run one
     device = torch.device(device_name)
-    placed = network.to(device).eval()
-    if lean:
-        make_lean(placed)
-    image = torch.zeros(*shape, device=device)
-    with torch.inference_mode():
-        return _best_of(lambda: placed(image), device, 2)
+    mixed = contextlib.nullcontext() if half is None else torch.autocast(device.type, dtype=half)
+    try:
+        placed = network.to(device).eval()
+        if lean:
+            make_lean(placed)
+        image = torch.zeros(*shape, device=device)
+        with torch.inference_mode(), mixed:
+            return _best_of(lambda: placed(image), device, 2)
+    except RuntimeError as error:
+        if device.type == "cpu" or not is_out_of_memory(error):
+            raise
+    return estimate  # a run may still fit: it retreats to less memory
 
 
 @lru_cache(maxsize=16)
-def network_cost(description: str, patch: tuple[int, ...], device_name: str, *, lean: bool = False) -> NetworkCost:
+def network_cost(
+    description: str,
+    patch: tuple[int, ...],
+    device_name: str,
+    *,
+    lean: bool = False,
+    half: torch.dtype | None = None,
+) -> NetworkCost:
     """Cost of one pass over a patch; measured once a process.
 
     Parameters
@@ -99,6 +118,8 @@ def network_cost(description: str, patch: tuple[int, ...], device_name: str, *, 
         As torch writes it, such as ``cuda:0``.
     lean
         Whether it runs in the form of `mambaseg.lean`.
+    half
+        Type that it is timed in, by autocast; None for float32. Bytes are those of float32 always.
     """
     name, arguments = json.loads(description)
     network = networks.build(name, **arguments)
@@ -106,5 +127,5 @@ def network_cost(description: str, patch: tuple[int, ...], device_name: str, *, 
     return NetworkCost(
         networks.count_parameters(network) * _FLOAT,
         described_activation_bytes(description, patch, lean=lean),
-        _seconds(network, shape, device_name, lean=lean),
+        _seconds(network, shape, device_name, lean=lean, half=half),
     )

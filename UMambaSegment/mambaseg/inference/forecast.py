@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from mambaseg.devices import choose_device, choose_precision, device_title
@@ -113,7 +113,7 @@ def make_forecast(
     probe = memory or SystemMemory()
     spec = model.spec
     device = choose_device(options.device)
-    check_backend(options.scan_backend, device.type)
+    check_backend(options.scan_backend, str(device))
     choose_labels(spec.labels, options.structures, "structures")
     single_labels(spec, options)
     frame = make_frame(volumes, spec, options.roi)
@@ -125,18 +125,20 @@ def make_forecast(
     tiles = plan_tiles(frame, spec.patch_size, options.tile_step)
     precision = choose_precision(options.precision, device)
     lean = runs_lean(device, precision)
-    cost = network_cost(describe_network(spec), spec.patch_size, str(device), lean=lean)
-    pass_bytes = cost.activation_bytes // (1 if precision is None else 2) + cost.parameter_bytes
+    device_free = probe.device_free(str(device))
+    order = run_placements(frame, tiles, model, options, device, probe)
+    cost = network_cost(describe_network(spec), spec.patch_size, str(device), lean=lean, half=precision)
+    activations = cost.activation_bytes // (1 if precision is None else 2) * order[0].tile_batch
+    pass_bytes = activations + cost.parameter_bytes
     on_host = device.type != "cuda"
     held = stage_bytes(frame, tiles, spec, options)
-    host = _host_peak(held, spec, pass_bytes if on_host else 0)
     on_device = None if on_host else pass_bytes + held.sums
-    device_free = probe.device_free(str(device))
+    host = _host_peak(held, spec, pass_bytes) if on_host else _host_peak(replace(held, sums=0), spec, 0)
     mirrors = len(mirror_combinations(allowed_mirror_axes(spec) if options.mirror else ()))
     passes = len(tiles.tiles) * mirrors * len(folds)
     seconds = passes * cost.seconds
     fits = host <= free and (on_device is None or device_free is None or on_device <= device_free)
-    steps = [place.text for place in run_placements(frame, tiles, model, options, device, probe)]
+    steps = [place.text for place in order]
     retreat = [f"If memory is short: {text}" for text in steps[1:]] or [
         "If memory is short, the run stops and says so."
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -39,7 +40,8 @@ def run_placements(
     if device.type == "cuda":
         precision = choose_precision(options.precision, device)
         one = spec_activation_bytes(model.spec, lean=False) // (1 if precision is None else 2)
-        batch = choose_tile_batch(device, len(tiles.tiles), one, memory.device_free(str(device)))
+        free, voxels = memory.device_free(str(device)), math.prod(model.spec.patch_size)
+        batch = choose_tile_batch(device, len(tiles.tiles), one, free, voxels)
     return placements(device, batch, slab_count(frame, model.spec.patch_size))
 
 

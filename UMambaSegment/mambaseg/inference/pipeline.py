@@ -19,7 +19,7 @@ from mambaseg.devices import choose_device, choose_precision, device_title
 from mambaseg.errors import OptionError, ResourceError
 from mambaseg.geometry import Geometry
 from mambaseg.inference.export import Decision, decide, open_decision
-from mambaseg.inference.kept import NetworkCache
+from mambaseg.inference.kept import NetworkCache, free_device_memory
 from mambaseg.inference.passes import Passes
 from mambaseg.inference.postprocess import choose_labels, keep_largest, keep_only, single_labels
 from mambaseg.inference.preprocess import Frame, make_frame, prepare, resample_for_network
@@ -67,7 +67,7 @@ def allowed_mirror_axes(spec: ModelSpec) -> tuple[int, ...]:
 
 
 def check_backend(name: str, device: str) -> None:
-    """Refuse a scan backend that cannot run on a kind of device, before anything is computed.
+    """Refuse a scan backend that cannot run on a device, before anything is computed.
 
     Raises
     ------
@@ -193,7 +193,7 @@ class Run:
         self.kept = choose_labels(self.spec.labels, options.structures, "structures")
         self.largest = single_labels(self.spec, options)
         self.device = choose_device(options.device)
-        check_backend(options.scan_backend, self.device.type)
+        check_backend(options.scan_backend, str(self.device))
         self.mirror_axes = allowed_mirror_axes(self.spec) if options.mirror else ()
         self.timings: dict[str, float] = {}
         self._worked = 0.0  # seconds in the stages; what lies between them is no work on this case
@@ -274,6 +274,8 @@ class Run:
         if prepared.image is None or prepared.tiles is None:
             return Inferred(prepared)
         began = time.monotonic()
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)  # the report's is this run's
         built = self.networks.built
         passes = Passes(
             self.model, self.options, self.reporter, self.networks, self.folds, self.mirror_axes,
@@ -297,11 +299,7 @@ class Run:
             return self._empty(prepared)
         began = time.monotonic()
         wanted_maps = self._probability_channels()
-        decision = inferred.decision or open_decision(prepared.frame, self.spec, tuple(wanted_maps.values()))
-        if inferred.logits is not None:
-            painted = {label.value for label in self.kept}
-            window = prepared.tiles.image_window
-            decide(inferred.logits, window, prepared.frame, self.spec, self.reporter, decision, painted=painted)
+        decision = inferred.decision or self._decide(inferred, prepared.tiles, tuple(wanted_maps.values()))
         inferred.logits = inferred.decision = None
         labels, maps = decision.restored(prepared.frame)
         del decision
@@ -314,6 +312,27 @@ class Run:
         report = self._report(prepared, inferred)
         probabilities = {name: maps[channel] for name, channel in wanted_maps.items()}
         return Result(labels, self.kept, prepared.geometry, report, probabilities, prepared.is_2d)
+
+    def _decide(self, inferred: Inferred, tiles: TilePlan, maps: Sequence[int]) -> Decision:
+        """Decide where the logits lie, or, where a device has no room beside them, in the computer's memory."""
+
+        def decided(logits: Tensor) -> Decision:
+            frame, painted = inferred.prepared.frame, {label.value for label in self.kept}
+            decision = open_decision(frame, self.spec, maps)
+            decide(logits, tiles.image_window, frame, self.spec, self.reporter, decision, painted=painted)
+            return decision
+
+        if inferred.logits is None:
+            return open_decision(inferred.prepared.frame, self.spec, maps)
+        try:
+            return decided(inferred.logits)
+        except (MemoryError, RuntimeError) as error:
+            if inferred.logits.device.type == "cpu" or not is_out_of_memory(error):
+                raise
+        self.notes.append("The device had too little memory beside the logits, so labels were decided on the CPU.")
+        inferred.logits = inferred.logits.cpu()
+        free_device_memory()
+        return decided(inferred.logits)
 
     def _probability_channels(self) -> dict[str, int]:
         if not self.options.probabilities:

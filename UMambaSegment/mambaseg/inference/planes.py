@@ -28,11 +28,15 @@ class PlaneSource(Protocol):
 
 @dataclass(frozen=True)
 class Taps:
-    """Interpolation along one axis: two neighbours and the weight of the upper, for each output voxel."""
+    """Interpolation along one axis: two neighbours and the weight of the upper, for each output voxel.
+
+    ``blends``: whether any weight is not 0. ``outside``: where there is background, or None.
+    """
 
     lower: Tensor
     upper: Tensor
     weight: Tensor
+    blends: bool
     outside: Tensor | None = None
 
     @classmethod
@@ -52,6 +56,7 @@ class Taps:
             torch.from_numpy(lower[rows] - shift).to(device),
             torch.from_numpy(upper[rows] - shift).to(device),
             torch.from_numpy(weight[rows].astype(np.float32)).to(device),
+            bool(weight[rows].any()),  # known here: asking a device waits for all that it has still to do
             outside,
         )
 
@@ -60,7 +65,7 @@ class Taps:
         low = plane.index_select(axis, self.lower)
         if self.outside is not None:  # equal logits of all classes: background
             low.masked_fill_(self.outside.view(-1, 1) if axis == 0 else self.outside, 0.0)
-        if not bool(self.weight.any()):
+        if not self.blends:
             return low
         weight = self.weight.view(-1, 1) if axis == 0 else self.weight
         return torch.lerp(low, plane.index_select(axis, self.upper), weight)

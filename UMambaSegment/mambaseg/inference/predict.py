@@ -81,12 +81,12 @@ class TileCount:
 def _run_network(network: Callable[[Tensor], Tensor], tiles: Tensor, mirror_axes: Sequence[int]) -> Tensor:
     """Logits of tiles ``(batch, channels, ...)``, averaged over mirrored copies, ``(batch, classes, ...)`` float32."""
     combinations = mirror_combinations([axis + 2 for axis in mirror_axes])
-    total = network(tiles)
+    total = network(tiles).float()  # first: eight of them overflow half precision before one does
     for axes in combinations[1:]:
         total += torch.flip(network(torch.flip(tiles, axes)), axes)
     if len(combinations) > 1:
         total /= len(combinations)
-    return total.float()
+    return total
 
 
 def predict_logits(
@@ -153,7 +153,7 @@ def _gather(
     passes = len(groups) * len(mirror_combinations(settings.mirror_axes))
     run = network if settings.replays is None else settings.replays.of(network, passes)
     air = AirTile() if settings.skip_air else None
-    with autocast, asked_between_layers(network, count.reporter.check):
+    with _repeatable(settings), autocast, asked_between_layers(network, count.reporter.check):
         for number, group in enumerate(groups):
             tiles = torch.stack([_cut(source, tile, plan) for tile in group]).to(settings.device)
             logits = air.logits(tiles) if air is not None else None
@@ -165,6 +165,14 @@ def _gather(
                 _check_finite(logits, settings)  # most networks that overflow do so everywhere
             sums.add(group, logits)
             count.add(len(group))
+
+
+def _repeatable(settings: PredictionSettings) -> contextlib.AbstractContextManager[None]:
+    """On CUDA two runs are to be equal, and float32 is to be float32: no timing of algorithms, no TF32 by itself."""
+    if settings.device.type != "cuda":
+        return contextlib.nullcontext()
+    cudnn, half = torch.backends.cudnn, settings.autocast is not None
+    return cudnn.flags(enabled=cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=half)
 
 
 def _check_finite(logits: Tensor, settings: PredictionSettings) -> None:

@@ -13,7 +13,18 @@ from mambaseg.errors import ResourceError
 
 Answer = TypeVar("Answer")
 LARGEST_BATCH = 4
-_ALLOCATORS = ("DefaultCPUAllocator", "MPS backend out of memory")
+_MOST_TILES, _MANY_VOXELS = 32, 1 << 21  # tiles of so many voxels together fill a large card
+# Where memory runs out outside PyTorch's own allocator for a device: its CPU allocator, MPS, what CUDA itself allocates
+# (pinned memory, modules, graphs), cuBLAS and cuDNN, Triton's launcher.
+_ALLOCATORS = (
+    "DefaultCPUAllocator",
+    "MPS backend out of memory",
+    "CUDA error: out of memory",
+    "HIP error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "Triton Error [CUDA]: out of memory",
+)
 
 
 @dataclass(frozen=True)
@@ -75,7 +86,7 @@ def placements(device: torch.device, tile_batch: int = 1, slabs: int = 1) -> tup
     return tuple(order)
 
 
-def choose_tile_batch(device: torch.device, tiles: int, tile_bytes: int, free: int | None) -> int:
+def choose_tile_batch(device: torch.device, tiles: int, tile_bytes: int, free: int | None, voxels: int = 0) -> int:
     """How many tiles go through the network at once.
 
     On a CPU one tile keeps all cores at work. A CUDA device is filled by a few small tiles; they may take half
@@ -91,16 +102,19 @@ def choose_tile_batch(device: torch.device, tiles: int, tile_bytes: int, free: i
         What one tile's pass holds.
     free
         Free memory of the device in bytes, or None if it is not known.
+    voxels
+        Of a tile: more small ones than `LARGEST_BATCH` may go at once; 0 if that is not known.
     """
     if device.type != "cuda" or free is None:
         return 1
-    return max(1, min(LARGEST_BATCH, tiles, free // 2 // max(tile_bytes, 1)))
+    largest = max(LARGEST_BATCH, min(_MOST_TILES, _MANY_VOXELS // voxels)) if voxels else LARGEST_BATCH
+    return max(1, min(largest, tiles, free // 2 // max(tile_bytes, 1)))
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out: on an accelerator, or in PyTorch's or Python's own allocator.
 
-    PyTorch has a type of its own for this on accelerators only; its CPU allocator and MPS raise ``RuntimeError``.
+    PyTorch has a type of its own for this in its allocators for accelerators only; all else raises ``RuntimeError``.
     """
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True

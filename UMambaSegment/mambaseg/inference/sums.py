@@ -49,7 +49,7 @@ class WeightedSums:
         staged = torch.empty(logits.shape, dtype=logits.dtype, pin_memory=True)
         staged.copy_(logits, non_blocking=True)
         copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        copied.record()
+        copied.record(torch.cuda.current_stream(logits.device))  # the current device need not be this one
         self._add_waiting()
         self._waiting = (tiles, staged, copied)
 

@@ -8,6 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mambaseg.layers.precision import autocast_off
+
 _CONVOLUTIONS: dict[int, type[nn.Conv2d | nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
 _INSTANCE_NORMS: dict[int, type[nn.InstanceNorm2d | nn.InstanceNorm3d]] = {
     2: nn.InstanceNorm2d,
@@ -123,4 +125,6 @@ class UpsampleLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(batch, in_channels, *space)`` to ``(batch, out_channels, *space * stride)``."""
-        return functional.interpolate(self.conv(x), scale_factor=list(self.scale), mode="nearest")
+        y = self.conv(x)
+        with autocast_off(y):  # autocast would copy it in float32, twice as large, which changes no number
+            return functional.interpolate(y, scale_factor=list(self.scale), mode="nearest")

@@ -145,7 +145,7 @@ class ResidualDecoder(nn.Module):
             x = upsample(x)
             skip = skips.pop()
             if self._joins(len(skips)):
-                x = torch.cat((x, skip), dim=1)
+                x = torch.cat((x, skip.to(x.dtype)), dim=1)  # the convolution would make them one type otherwise
             del skip  # free the map before the blocks ask for memory
             x = stage(x)
             if self.deep_supervision or not skips:

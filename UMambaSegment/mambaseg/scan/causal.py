@@ -35,7 +35,7 @@ def causal_convolution(u: Tensor, weight: Tensor, bias: Tensor | None, backend: 
     Tensor
         ``(batch, channels, length)``.
     """
-    if u.dtype != torch.float64 and runs_triton(backend, u) and not _fault(u.device.type):
+    if u.dtype != torch.float64 and runs_triton(backend, u) and not _fault(str(u.device)):
         from mambaseg.scan.triton_causal import causal_silu
 
         if torch.is_autocast_enabled(u.device.type):
@@ -51,7 +51,7 @@ def _plain(u: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return functional.silu(padded[..., : u.shape[2]])
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=32)
 def _fault(device: str) -> str:
     """Hold the kernels, there and back, against torch's convolution, once a process."""
 

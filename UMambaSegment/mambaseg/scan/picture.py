@@ -102,7 +102,7 @@ def scan_picture(
     if (
         A.shape[1]
         and runs_triton(backend, u, delta, A, B, C, D, delta_bias)
-        and not _card_fault(u.device.type, u.dtype)
+        and not _card_fault(str(u.device), u.dtype)
     ):
         from mambaseg.scan.triton_backend import picture_triton
 
@@ -130,7 +130,7 @@ def _walks_in_place(backend: str, tensors: tuple[Tensor, ...]) -> bool:
     return not _kernel_fault()
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=64)
 def _card_fault(device: str, dtype: torch.dtype) -> str:
     """Hold the Triton kernels' walk, there and back, against the four sequences, once a process and type."""
     from mambaseg.scan.triton_backend import picture_triton

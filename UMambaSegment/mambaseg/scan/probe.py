@@ -18,9 +18,17 @@ def fault_of(error: Callable[[], float], allowed: float) -> str:
         Tries it, and says how far it is off, relative to the largest value.
     allowed
         How far it may be off.
+
+    Raises
+    ------
+    torch.OutOfMemoryError
+        If there was no room to try it.
     """
     try:
-        off = error()
+        with torch.inference_mode(mode=False):  # where a network runs there are no gradients, whatever else is set
+            off = error()
+    except torch.OutOfMemoryError:
+        raise  # it says nothing of what was tried
     except Exception as raised:  # noqa: BLE001  (a probe: whatever goes wrong is the caller's to report)
         return f"{type(raised).__name__}: {raised}"
     return "" if off <= allowed else f"it is off by {off:.2g} of the largest value"  # NaN fails too

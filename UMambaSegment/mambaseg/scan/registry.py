@@ -45,7 +45,7 @@ class BackendEntry:
 
 @dataclass(frozen=True)
 class BackendCheck:
-    """What the self-check found: whether a backend may be used on a kind of device, and why not."""
+    """What the self-check found: whether a backend may be used on a device, and why not."""
 
     name: str
     device: str
@@ -112,6 +112,15 @@ def _check_problem(device: str, *, with_start: bool, length: int = 83) -> ScanPr
     ).computed()
 
 
+def _kind(device: str) -> str:
+    return device.split(":", maxsplit=1)[0]
+
+
+def _placed(device: str) -> str:
+    """``cuda`` as the card that torch takes by itself: what works on one need not work on another."""
+    return f"cuda:{torch.cuda.current_device()}" if device == "cuda" and torch.cuda.is_available() else device
+
+
 def check_backend(entry: BackendEntry, device: str) -> BackendCheck:
     """Import a backend and hold it against the reference on a small problem; every failure becomes a reason.
 
@@ -120,19 +129,26 @@ def check_backend(entry: BackendEntry, device: str) -> BackendCheck:
     entry
         The backend.
     device
-        Kind of device: ``cpu``, ``cuda``, ``mps``.
+        As torch writes it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+
+    Raises
+    ------
+    torch.OutOfMemoryError
+        If the device has no room for it just now, which says nothing of the backend.
     """
-    if device not in (*entry.devices, *entry.by_name_only):
+    if _kind(device) not in (*entry.devices, *entry.by_name_only):
         return BackendCheck(entry.name, device, usable=False, reason=f"does not run on {device}")
     try:
         backend = entry.load()
         problem = _check_problem(device, with_start=entry.takes_start)
-        with torch.no_grad(), torch.autocast(device, enabled=False):
+        with torch.no_grad(), torch.autocast(_kind(device), enabled=False):
             found = backend(problem)
             wanted = scan_reference(problem)
         error = largest_error(found, wanted)
         if entry.takes_half:
             error = max(error, _half_error(backend, device) * TOLERANCE / HALF_TOLERANCE)
+    except torch.OutOfMemoryError:
+        raise
     except ImportError as problem_found:
         return BackendCheck(entry.name, device, usable=False, reason=f"is not installed ({problem_found})")
     except Exception as problem_found:  # noqa: BLE001  (a probe: whatever goes wrong is reported as the reason)
@@ -150,7 +166,7 @@ def _half_error(backend: Backend, device: str) -> float:
     problem = _check_problem(device, with_start=True, length=19)
     changed = {name: getattr(problem, name).bfloat16() for name in ("u", "delta", "B", "C")}
     half = replace(problem, **changed, z=None)
-    with torch.no_grad(), torch.autocast(device, enabled=False):
+    with torch.no_grad(), torch.autocast(_kind(device), enabled=False):
         found, wanted = backend(half), scan_reference(half.computed())
     return largest_error([each.float() for each in found], wanted)
 
@@ -162,14 +178,14 @@ def gradient_error(backend: Backend, device: str, *, with_start: bool) -> float:
         problem = _check_problem(device, with_start=with_start, length=270)
         for tensor in problem.tensors:
             tensor.requires_grad_()
-        with undisturbed(device):
+        with undisturbed(_kind(device)):
             y, _ = function(problem)
             gradients.append(list(torch.autograd.grad(y.square().sum(), problem.tensors)))
     return largest_error(*gradients)
 
 
 def _gradient_fault(entry: BackendEntry, device: str) -> str:
-    """What is wrong with a backend's gradients on a kind of device, or nothing; looked at once a process."""
+    """What is wrong with a backend's gradients on a device, or nothing; looked at once a process."""
     key = (entry.name, device)
     with _checking:
         if key not in _gradient_faults:
@@ -193,15 +209,27 @@ def _checked(entry: BackendEntry, device: str) -> BackendCheck:
         if key not in _checks:
             _checks[key] = check_backend(entry, device)
             check = _checks[key]
-            if not check.usable and device in entry.devices:
+            if not check.usable and _kind(device) in entry.devices:
                 level = logging.DEBUG if "not installed" in check.reason else logging.WARNING
                 _log.log(level, "The scan backend '%s' is not used on %s: it %s.", entry.name, device, check.reason)
         return _checks[key]
 
 
 def check_all(device: str = "cpu") -> tuple[BackendCheck, ...]:
-    """Self-check every backend that could run on a kind of device, fastest first; each is checked once a process."""
-    return tuple(_checked(entry, device) for entry in ENTRIES if device in entry.devices)
+    """Self-check every backend that could run on a device, fastest first; each is checked once a process.
+
+    A device that is full just now is asked again the next time.
+    """
+    place = _placed(device)
+    found = []
+    for entry in ENTRIES:
+        if _kind(place) in entry.devices:
+            try:
+                found.append(_checked(entry, place))
+            except torch.OutOfMemoryError:
+                reason = "could not be checked, because the device's memory is full"
+                found.append(BackendCheck(entry.name, place, usable=False, reason=reason))
+    return tuple(found)
 
 
 def available_backends(device: str | None = None) -> tuple[str, ...]:
@@ -210,10 +238,10 @@ def available_backends(device: str | None = None) -> tuple[str, ...]:
     Parameters
     ----------
     device
-        Kind of device; None means the best one that torch finds (``cuda``, else ``cpu``).
+        The device; None means the best kind that torch finds (``cuda``, else ``cpu``).
     """
-    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return tuple(check.name for check in check_all(kind) if check.usable)
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    return tuple(check.name for check in check_all(place) if check.usable)
 
 
 def choose_backend(name: str, u: Tensor, *, with_gradient: bool) -> tuple[str, Backend]:
@@ -227,16 +255,16 @@ def choose_backend(name: str, u: Tensor, *, with_gradient: bool) -> tuple[str, B
         If the named backend does not exist or does not work here, with the reason.
     """
     entry = _choose(name, u)
-    if with_gradient and entry.name not in _DOUBLE and _gradient_fault(entry, u.device.type):
+    if with_gradient and entry.name not in _DOUBLE and _gradient_fault(entry, str(u.device)):
         return "torch", scan_torch
     return entry.name, _loaded[entry.name]
 
 
 def _choose(name: str, u: Tensor) -> BackendEntry:
-    device = u.device.type
+    device = str(u.device)
     if name == "auto":
         for entry in ENTRIES:
-            if device not in entry.devices or (u.dtype == torch.float64 and entry.name not in _DOUBLE):
+            if u.device.type not in entry.devices or (u.dtype == torch.float64 and entry.name not in _DOUBLE):
                 continue
             if _checked(entry, device).usable:
                 return entry

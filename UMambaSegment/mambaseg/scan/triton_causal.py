@@ -117,8 +117,8 @@ def causal_silu_backward(dy: Tensor, x: Tensor, weight: Tensor, bias: Tensor) ->
     width = weight.shape[2]
     chunks, launch = _launch(x)
     dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-    dw = torch.empty(batch, chunks, channels, width, device=x.device)
-    db = torch.empty(batch, chunks, channels, device=x.device)
+    dw = torch.empty(batch, chunks, channels, width, dtype=torch.float32, device=x.device)
+    db = torch.empty(batch, chunks, channels, dtype=torch.float32, device=x.device)
     with on_device_of(x):
         _backward[launch](
             *(x, weight.contiguous(), bias, dy, dx, dw, db, channels, x.shape[2], chunks, *x.stride(), *dy.stride()),

@@ -37,12 +37,24 @@ def step_at(delta, bias, there, SOFTPLUS: tl.constexpr):
 
 @triton.jit
 def time_step(x, SOFTPLUS: tl.constexpr):
-    """The step of a raw value; softplus as torch computes it."""
+    """The step of a raw value.
+
+    Softplus is ``max(x, 0) + log(1 + e)`` with ``e = exp(-|x|)``, and ``log(1 + e) / e`` a polynomial (fitted by least
+    squares with the largest error weighted up: at most 2e-7 off in float32), as a logarithm and a division cost a card
+    three times as much. It keeps its digits where ``e`` is small, and above 20 it is ``x``, as torch has it.
+    """
     if SOFTPLUS:
-        e = tl.exp(tl.minimum(x, _LINEAR_FROM))
-        w = 1.0 + e  # log(1 + e) with all digits: the rounding of w is undone (Kahan)
-        soft = tl.where(w == 1.0, e, tl.log(w) * (e / tl.where(w == 1.0, 1.0, w - 1.0)))
-        return tl.where(x <= _LINEAR_FROM, soft, x)  # NaN stays NaN: a card's minimum would lose it
+        e = tl.exp2(-tl.abs(x) * _LOG2E)
+        p = e * -0.003318469738587737 + 0.02020457200706005
+        p = p * e - 0.0576644204556942
+        p = p * e + 0.10680553317070007
+        p = p * e - 0.15355394780635834
+        p = p * e + 0.19695399701595306
+        p = p * e - 0.24958586692810059
+        p = p * e + 0.33330512046813965
+        p = p * e - 0.4999993145465851
+        p = p * e + 1.0
+        return tl.maximum(x, 0.0) + p * e  # a NaN in x is one in e
     return x
 
 

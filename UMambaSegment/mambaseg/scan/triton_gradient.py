@@ -12,6 +12,7 @@ from mambaseg.scan import triton_backward as kernels
 from mambaseg.scan.triton_launch import INTERPRETED, Cut, Inputs, compose, grid, own_ends
 
 _CUT, _INTERPRETED_CUT = Cut(32, 4, 4), Cut(8, 4, 1)
+_ENDS, _INTERPRETED_ENDS = Cut(32, 16, 1), Cut(8, 4, 1)  # of the same chunks, where a program walks token by token
 _ENOUGH = 2048  # programs that keep a card at work
 
 
@@ -33,8 +34,8 @@ class Gradients:
 def _leaving(given: Inputs, dy: Tensor, cut: Cut) -> tuple[Tensor, Tensor]:
     batch, dim, length, groups, state = given.sizes
     chunks, channels = -(-length // cut.tokens), dim // groups
-    own = torch.empty(batch, dim, chunks, state, device=dy.device)
-    total = torch.empty(batch, dim, chunks, device=dy.device)
+    own = torch.empty(batch, dim, chunks, state, dtype=torch.float32, device=dy.device)
+    total = torch.empty(batch, dim, chunks, dtype=torch.float32, device=dy.device)
     z_strides = (0, 0, 0) if given.z is None else given.z.stride()
     kernels.own_leaving[grid(chunks, groups * -(-channels // cut.dim), batch)](
         *(given.delta, given.A, given.C, given.z, given.bias, dy, own, total),
@@ -72,8 +73,9 @@ def backward(given: Inputs, dy: Tensor, d_last: Tensor | None) -> Gradients:
     """
     batch, dim, length, groups, state = given.sizes
     cut = (_INTERPRETED_CUT if INTERPRETED else _CUT).for_state(state)
-    starts, _ = compose(*own_ends(given, cut), given.A, given.start)
-    own, total = _leaving(given, dy, cut)
+    ends = (_INTERPRETED_ENDS if INTERPRETED else _ENDS).for_state(state)
+    starts, _ = compose(*own_ends(given, ends), given.A, given.start)
+    own, total = _leaving(given, dy, ends)
     edge = None if d_last is None else d_last.float().contiguous()
     reaching, d_start = compose(own, total, given.A, edge, reverse=True)
     chunks, channels = starts.shape[2], dim // groups
@@ -81,7 +83,7 @@ def backward(given: Inputs, dy: Tensor, d_last: Tensor | None) -> Gradients:
     blocks = -(-channels // (cut.dim * rounds))
 
     def empty(*shape: int) -> Tensor:
-        return torch.empty(*shape, device=dy.device)
+        return torch.empty(*shape, dtype=torch.float32, device=dy.device)
 
     du, ddelta = empty(batch, dim, length), empty(batch, dim, length)
     dA, dD = empty(batch, chunks, dim, state), empty(batch, chunks, dim)

@@ -8,14 +8,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from triton import __version__ as triton_version
 from triton import next_power_of_2
-from triton.runtime.errors import OutOfResources
+from triton.runtime.errors import OutOfResources, PTXASError
 
 from mambaseg.paths import user_cache_folder
 from mambaseg.scan import triton_forward as kernels
 from mambaseg.scan.triton_tuning import Tuner
 
-_COMPOSED = 64  # chunks that are put together at once, so that their states fit a program's registers
+_COMPOSED = 8192  # numbers of chunks' states that a program puts together at once: they fit its registers
+_COMPOSERS = 8  # warps that do so: each step waits for memory, so few large ones are best
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ FORWARD_CUTS = (Cut(128, 16, 1), Cut(64, 16, 1), Cut(128, 32, 2), Cut(256, 16, 1
 _INTERPRETED_CUT = Cut(16, 4, 1)
 _USUAL_STATE = 16  # of every published Mamba U-Net: what cuts are meant for
 _MOST_PROGRAMS = 65_535  # along the second and third axis of a launch, by CUDA's programming guide
+_WORTH_TUNING = 1 << 22  # tokens times channels: below that the launches cost more than the kernels
 _TIMED = 3  # runs, of which the fastest counts
 _TUNER = Tuner(user_cache_folder() / "gpu-scan.json")
 
@@ -93,9 +96,15 @@ def choose_cut(given: Inputs) -> Cut:
     """The cut for a problem: one fixed choice in the interpreter, else the fastest of some on this card, kept."""
     if INTERPRETED:
         return _INTERPRETED_CUT
-    _, dim, length, groups, state = given.sizes
-    card = torch.cuda.get_device_name(given.u.device)
-    key = f"{card}; {given.u.dtype}; {dim} channels in {groups} groups, state {state}, 2^{length.bit_length()} tokens"
+    batch, dim, length, groups, state = given.sizes
+    if batch * dim * length < _WORTH_TUNING:
+        return FORWARD_CUTS[0]
+    card = f"{torch.cuda.get_device_name(given.u.device)}, Triton {triton_version}"
+    lie = "channels" if given.u.stride(1) == 1 else "tokens"
+    key = (
+        f"{card}; {given.u.dtype}, {lie} side by side; {dim} channels in {groups} groups, state {state}, "
+        f"2^{(batch * length).bit_length()} tokens{', a picture' if given.picture else ''}"
+    )
     names = [f"{cut.tokens} tokens x {cut.dim} channels, {cut.warps} warps" for cut in FORWARD_CUTS]
     if torch.cuda.is_current_stream_capturing():  # nothing can be timed in a graph that is being recorded
         return FORWARD_CUTS[_TUNER.known(key, names) or 0]
@@ -111,7 +120,7 @@ def _seconds(given: Inputs, cut: Cut) -> float:
             events[2 * place].record()
             _forward(given, cut)
             events[2 * place + 1].record()
-    except OutOfResources:
+    except (OutOfResources, PTXASError):
         return float("inf")
     torch.cuda.synchronize()
     return min(float(events[n].elapsed_time(events[n + 1])) for n in range(0, 2 * _TIMED, 2)) / 1000
@@ -142,8 +151,8 @@ def own_ends(given: Inputs, cut: Cut) -> tuple[Tensor, Tensor]:
     """Own end states ``(batch, dim, chunks, state)`` and sums of steps ``(batch, dim, chunks)`` of all chunks."""
     batch, dim, length, groups, state = given.sizes
     chunks = -(-length // cut.tokens)
-    own = torch.empty(batch, dim, chunks, state, device=given.u.device)
-    total = torch.empty(batch, dim, chunks, device=given.u.device)
+    own = torch.empty(batch, dim, chunks, state, dtype=torch.float32, device=given.u.device)
+    total = torch.empty(batch, dim, chunks, dtype=torch.float32, device=given.u.device)
     channels = dim // groups
     kernels.own_ends[grid(chunks, groups * -(-channels // cut.dim), batch)](
         *(given.u, given.delta, given.A, given.B, given.bias, own, total),
@@ -169,8 +178,9 @@ def compose(
         *(dim, chunks, state),
         START=start is not None,
         REVERSE=reverse,
-        BLOCK=min(_COMPOSED, next_power_of_2(chunks)),
+        BLOCK=min(max(1, _COMPOSED // next_power_of_2(state)), next_power_of_2(chunks)),
         STATE=next_power_of_2(state),
+        num_warps=_COMPOSERS,
     )
     return starts, last
 

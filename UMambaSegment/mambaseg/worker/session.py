@@ -40,15 +40,15 @@ class Session:
     def _one(self, job: Job) -> None:
         _log.info("Request %d: %s", job.request.id, job.request.name)
         failed = self._try(job)
+        if failed is not None and isinstance(failed, ErrorEvent):
+            if failed.traceback or failed.kind in _DROPS:
+                self._tasks.warm.drop()  # memory, or a fault that may have to do with what was kept
+            _log.info("Request %d failed: %s %s", job.request.id, failed.message, failed.traceback)
+        dead = _free_device()  # before the answer, which promises that the device is free
         if failed is not None:
-            if isinstance(failed, ErrorEvent):
-                if failed.traceback or failed.kind in _DROPS:
-                    self._tasks.warm.drop()  # memory, or a fault that may have to do with what was kept
-                _log.info("Request %d failed: %s %s", job.request.id, failed.message, failed.traceback)
-            _free_device()  # before the answer, which promises that the device is free
             job.answer(failed)
-        else:
-            _free_device()
+        if dead is not None:
+            raise dead  # nothing can be computed there any more in this process; the next one starts anew
         _log.info("Request %d is over.", job.request.id)
 
     def _try(self, job: Job) -> ErrorEvent | CancelledEvent | None:
@@ -63,7 +63,12 @@ class Session:
         return None
 
 
-def _free_device() -> None:
+def _free_device() -> RuntimeError | None:
+    """Free what nobody needs; gives what a device says that a fault in it has put out of use."""
     kept = sys.modules.get("mambaseg.inference.kept")
-    if kept is not None:
-        kept.free_device_memory()
+    try:
+        if kept is not None:
+            kept.free_device_memory()
+    except RuntimeError as error:
+        return error
+    return None

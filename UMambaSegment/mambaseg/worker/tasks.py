@@ -80,7 +80,7 @@ class Tasks:
             from mambaseg import scan
             from mambaseg.devices import choose_device
 
-            scan.check_all(choose_device(options.device).type)  # numba alone may take seconds to load
+            scan.check_all(str(choose_device(options.device)))  # numba alone may take seconds to load
         job.step("load", 3, 3)
         return model
 
