@@ -26,15 +26,15 @@ def _oracle() -> Any:
     return nnunet_oracle
 
 
-def make(spec: Any, network: Any, *, exact: bool = False) -> Any:
-    """A predictor around a network; ``exact`` gathers in float32."""
+def make(spec: Any, network: Any, *, exact: bool = False, device: str = "cpu") -> Any:
+    """A predictor around a network; ``exact`` gathers in float32. On CUDA it computes in half precision always."""
     import torch
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
     from nnunetv2.utilities.plans_handling.plans_handler import PlansManager
 
     oracle = _oracle()
     kind = oracle.Float32Predictor if exact else nnUNetPredictor
-    predictor = kind(use_mirroring=False, device=torch.device("cpu"), allow_tqdm=False)
+    predictor = kind(use_mirroring=False, device=torch.device(device), allow_tqdm=False)
     manager = PlansManager(oracle.plans_of(spec))
     configuration = manager.get_configuration(oracle.CONFIGURATION)
     predictor.manual_initialization(

@@ -48,9 +48,16 @@ def peak() -> int:
 
 
 class Meter:
-    """Time of named stages, and the peak above what was held when it began."""
+    """Time of named stages, and the peak above what was held when it began; of a CUDA device too."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "cpu") -> None:
+        self._device = device
+        if device != "cpu":
+            import torch
+
+            torch.cuda.reset_peak_memory_stats(device)
+            self._on_device = torch.cuda.memory_allocated(device)
+        self._wait()
         forget_peak()
         self.baseline = resident()
         self.seconds: dict[str, float] = {}
@@ -58,13 +65,27 @@ class Meter:
 
     def stage(self, name: str) -> None:
         """End a stage, which began where the one before ended."""
+        self._wait()
         now = time.perf_counter()
         self.seconds[name] = now - self._last
         self._last = now
 
+    def _wait(self) -> None:
+        if self._device != "cpu":
+            import torch
+
+            torch.cuda.synchronize(self._device)
+
     def answer(self) -> dict[str, float]:
         """Seconds of the stages and altogether, and the peak in bytes, absolute and above the baseline."""
+        self._wait()
+        on_device = {}
+        if self._device != "cpu":
+            import torch
+
+            on_device["peak_device_bytes"] = torch.cuda.max_memory_allocated(self._device) - self._on_device
         return {
+            **on_device,
             **self.seconds,
             "total": time.perf_counter() - self._began,
             "peak_bytes": peak(),

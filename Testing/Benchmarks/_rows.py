@@ -133,6 +133,7 @@ def whole_rows(figures: list[Entry]) -> list[Row]:
         ours, peer, equal = entry["ours"], entry["peer"], entry["equal"]
         name = " ".join(part for part in (f"`{entry['network']}`", entry["size"], entry["precision"]) if part)
         at = f" at {_spacing(entry['target'])} mm" + (", random weights" if entry["size"] else ", trained")
+        at += "" if entry.get("device", "cpu") == "cpu" else " on the card"
         what = f"{name}{at}, {size_text(entry['shape'])}, {ours['tiles']} tile{'s' * (ours['tiles'] != 1)}"
         if peer is None:
             own = f"{seconds(ours['total'])}, {gigabytes(ours['peak_above_bytes'])}"

@@ -208,7 +208,7 @@ def main() -> None:
     copied, exponentials = able["bytes_a_second"] / 1e9, able["exponentials_a_second"] / 1e12
     record.add(f"{record.head['card']}: copies {copied:,.0f} GB/s, {exponentials:.3f} 10^12 exponentials a second",
                {"curve": "able", **able})  # fmt: skip
-    channels = min(CHANNELS, max(chosen.channels))
+    channels = min(CHANNELS, max(chosen.channels, default=CHANNELS))
     for length in chosen.lengths:
         _point(record, "length", length, channels, chosen, able)
     for number in chosen.channels:

@@ -2,6 +2,7 @@
 
     python3 dev.py bench whole [--networks umamba_bot umamba_enc lightm_unet residual_unet demo-phantom ct-head-neck]
                                [--size small full] [--precision float32 bfloat16] [--scale 1] [--classes 14]
+                               [--device cuda]
 
 The CT is the phantom at 512x424x300 (0.7x0.7x1.1 mm), the networks work at 1.5 mm. Every run is in a process of its
 own. nnU-Net's is its preprocessor, its predictor (which gathers logits in half precision) and its export, around the
@@ -14,6 +15,9 @@ out), and with those that it gives as it is. Random weights make noise-like logi
 agree is a harder test than on a trained model's; so the line also says which part of the plain network's own labels
 stays as it is when the input's last bits change (see `_models`). Trained models have one size and spacing: the bundled
 `demo-phantom` and `ct-head-neck`, or packages by their path. Of several folds the first runs, on both sides.
+
+With ``--device cuda`` both sides run there, ours in half precision unless told otherwise, as nnU-Net does there always;
+each has run one pass of the network before it is timed. Labels are still compared with those of the CPU in float32.
 """
 
 from __future__ import annotations
@@ -35,7 +39,7 @@ NETWORKS = (*_models.NETWORKS_3D, _models.DEMO)  # by default
 PRECISIONS = ("float32", "bfloat16", "float16")
 
 
-def run_ours(volume: str, labels: str, precision: str, **job: Any) -> dict[str, Any]:
+def run_ours(volume: str, labels: str, precision: str, device: str, **job: Any) -> dict[str, Any]:
     """Segment with ours; writes the labels, gives seconds of the stages, tiles and peak."""
     import numpy as np
 
@@ -43,14 +47,15 @@ def run_ours(volume: str, labels: str, precision: str, **job: Any) -> dict[str, 
     from mambaseg.inference import pipeline  # noqa: F401  (so that it is loaded before the measurement)
 
     model, image = _models.model_of(job), _volume.load(volume)
-    mambaseg.scan.available_backends("cpu")
+    mambaseg.scan.available_backends(device)
+    _warm(model.spec, model.build_network(model.folds[0], device), device, precision)
     options = mambaseg.Options(
-        device="cpu",
+        device=device,
         precision=precision,  # type: ignore[arg-type]
         folds=model.folds[:1],
         keep_largest=(),  # the peer keeps every piece
     )
-    meter = Meter()
+    meter = Meter(device)
     result = mambaseg.segment(image, model, options)
     answer = meter.answer()
     np.save(labels, result.labels)
@@ -58,7 +63,7 @@ def run_ours(volume: str, labels: str, precision: str, **job: Any) -> dict[str, 
     return {**answer, **stages, "tiles": result.report["tiles"], "backends": dict(result.report["scan_backends"])}
 
 
-def run_peer(volume: str, labels: str, exact: bool, **job: Any) -> dict[str, Any]:
+def run_peer(volume: str, labels: str, exact: bool, device: str, **job: Any) -> dict[str, Any]:
     """Segment with nnU-Net; writes the labels, gives seconds of the stages and the peak."""
     import numpy as np
     import torch
@@ -67,14 +72,15 @@ def run_peer(volume: str, labels: str, exact: bool, **job: Any) -> dict[str, Any
     import mambaseg
 
     model, image = _models.model_of(job), _volume.load(volume)
-    mambaseg.scan.available_backends("cpu")
+    mambaseg.scan.available_backends(device)
     state = model.state_dict(model.folds[0])
-    meter = Meter()
-    predictor = _peer.make(model.spec, _models.build_plain(model.spec, state), exact=exact)
+    _warm(model.spec, model.build_network(model.folds[0], device), device, "float16")
+    meter = Meter(device)
+    predictor = _peer.make(model.spec, _models.build_plain(model.spec, state), exact=exact, device=device)
     meter.stage("build")
     data, properties = _peer.preprocess(predictor, image)
     meter.stage("prepare")
-    logits = predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data)).cpu()
+    logits = predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data)).cpu()  # its export is the CPU's
     meter.stage("network")
     found = _peer.export(predictor, logits, properties)
     meter.stage("export")
@@ -82,6 +88,18 @@ def run_peer(volume: str, labels: str, exact: bool, **job: Any) -> dict[str, Any
     np.save(labels, found)
     answer["network"] += answer["build"]
     return answer
+
+
+def _warm(spec: Any, network: Any, device: str, precision: str) -> None:
+    """One pass on a card, so that what it compiles and tunes once is in neither side's time."""
+    if device == "cpu":
+        return
+    import torch
+
+    patch = torch.zeros(1, len(spec.channels), *spec.patch_size, device=device)
+    half = None if precision == "float32" else getattr(torch, precision)
+    with torch.inference_mode(), torch.autocast("cuda", dtype=half or torch.float16, enabled=half is not None):
+        network(patch)
 
 
 def shared(labels: Path, other: Path) -> float:
@@ -162,20 +180,22 @@ def one_network(record: Record, folder: Path, job: dict[str, Any], common: Entry
         if not enough_memory(need, f"{_peer.NAME} with {classes} classes"):
             continue
         labels = folder / f"{kind}.npy"
-        found = measure(__file__, "peer", labels=str(labels), exact=exact, **job)
+        where = "cpu" if exact else chosen.device
+        found = measure(__file__, "peer", labels=str(labels), exact=exact, device=where, **job)
         if found is not None:
             places[kind] = labels
             peer = peer if exact else found
     for precision in chosen.precision:
         labels = folder / "ours.npy"
-        ours = measure(__file__, "ours", labels=str(labels), precision=precision, **job)
+        ours = measure(__file__, "ours", labels=str(labels), precision=precision, device=chosen.device, **job)
         if ours is None:
             continue
         equal = {kind: shared(labels, place) for kind, place in places.items()}
         size = "" if trained else job["size"]
         name = job["network"] if spec is None else spec.id
-        entry = {"network": name, "size": size, "precision": precision, "classes": classes, **common, "target": target,
-                 "ours": ours, "peer": peer, "equal": equal, "labels": {**about(labels), **made}}  # fmt: skip
+        entry = {"network": name, "size": size, "precision": precision, "device": chosen.device, "classes": classes,
+                 **common, "target": target, "ours": ours, "peer": peer, "equal": equal,
+                 "labels": {**about(labels), **made}}  # fmt: skip
         record.add(line_of(entry), entry)
 
 
@@ -185,13 +205,15 @@ def main() -> None:
     parser = parser_of(__doc__)
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS), help="architectures and trained models")
     parser.add_argument("--size", nargs="+", choices=_models.SIZES, default=["small"])
-    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=["float32"])
+    parser.add_argument("--precision", nargs="+", choices=PRECISIONS, default=None)
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda for both sides")
     parser.add_argument("--classes", type=int, default=14)
     parser.add_argument("--scale", type=float, default=1.0, help="part of the CT's edges that is kept")
     parser.add_argument("--target-spacing", type=float, default=_volume.TARGET, help="mm, where the networks work")
     parser.add_argument("--skip-peer", action="store_true")
     parser.add_argument("--skip-exact", action="store_true", help="no run of nnU-Net with float32 accumulators")
     chosen = parser.parse_args()
+    chosen.precision = chosen.precision or (["float32"] if chosen.device == "cpu" else ["float16"])
     for network in filter(_models.is_trained, chosen.networks):
         _models.trained_model(network)  # what is wrong with one is said before hours are spent on others
     unknown = [one for one in chosen.networks if one not in _models.NETWORKS_3D and not _models.is_trained(one)]
@@ -203,6 +225,10 @@ def main() -> None:
     if chosen.quick:
         chosen.networks, chosen.size, chosen.classes, chosen.scale = chosen.networks[:1], ["tiny"], 4, 0.12
     record = Record("whole", chosen)
+    if chosen.device != "cpu":
+        from _card import name_of
+
+        record.head["card"] = name_of("cuda")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shape = _volume.save_phantom(folder / "ct.npy", chosen.scale)
