@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from mambaseg.layers import Mamba
 from mambaseg.scan import registry, scan_picture, selective_scan
 from mambaseg.scan.registry import ENTRIES, TOLERANCE, _checked
 from mambaseg.scan.triton_tuning import Tuner
@@ -151,6 +152,40 @@ def test_any_strides_are_read_as_they_lie():
         given[name] = given[name].permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)
     assert not given["u"].is_contiguous()
     assert torch.equal(scan(given, "triton")[0], wanted)
+
+
+def test_outputs_lie_as_the_inputs_do():
+    from mambaseg.scan.triton_backend import triton_scan
+    from mambaseg.scan.triton_causal import causal_silu
+
+    given = made(2, 6, 18, 2, 3)
+    weight, bias = draw(6, 1, 4, seed=10), draw(6, seed=11)
+    plain, convolved = scan(given, "triton")[0], causal_silu(given["u"], weight, bias)
+    for name in ("u", "delta", "z"):
+        given[name] = given[name].transpose(1, 2).contiguous().transpose(1, 2)
+    y, _ = triton_scan(*given.values(), True, ())
+    assert y.stride(1) == 1
+    assert torch.equal(y, plain)
+    convolved_so = causal_silu(given["u"], weight, bias)
+    assert convolved_so.stride(1) == 1
+    assert torch.equal(convolved_so, convolved)
+    for operator, arguments in ((triton_scan, (*given.values(), True, ())), (causal_silu, (given["u"], weight, bias))):
+        torch.library.opcheck(operator, arguments, test_utils=("test_schema", "test_faketensor"))
+
+
+def test_a_block_gives_the_same_with_and_without_gradients():
+    """Without them it keeps channels side by side."""
+    torch.manual_seed(3)
+    block = Mamba(12, d_state=5).to(DEVICE)
+    x = draw(2, 19, 12, seed=1)
+    block.scan.scan_backend = "triton"
+    with_gradients = block(x)
+    with torch.inference_mode():
+        found = block(x)
+    block.scan.scan_backend = "torch"
+    assert with_gradients.requires_grad
+    assert off(found, with_gradients.detach()) < 2e-6
+    assert off(found, block(x).detach()) < 2e-6
 
 
 def gradients(function: Callable[..., tuple[Tensor, Tensor]], tensors: list[Tensor]) -> list[Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mambaseg.scan.problem import ScanProblem
 from mambaseg.scan.triton_gradient import backward
-from mambaseg.scan.triton_launch import INTERPRETED, Inputs, forward, on_device_of
+from mambaseg.scan.triton_launch import INTERPRETED, Inputs, forward, laid_as, on_device_of
 
 _DIRECTIONS = 4
 _HALF = (torch.float16, torch.bfloat16, torch.float32)
@@ -70,9 +70,10 @@ def triton_scan(
 
 
 @triton_scan.register_fake
-def _(u: Tensor, delta: Tensor, A: Tensor, *_others: Any) -> tuple[Tensor, Tensor]:
+def _(u: Tensor, delta: Tensor, A: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
+    picture = others[-1]
     return (
-        torch.empty(delta.shape, dtype=u.dtype, device=u.device),
+        torch.empty(delta.shape, dtype=u.dtype, device=u.device) if picture else laid_as(u, delta.shape, u.dtype),
         torch.empty((*delta.shape[:2], A.shape[1]), dtype=torch.float32, device=u.device),
     )
 

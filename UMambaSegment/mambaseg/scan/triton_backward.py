@@ -37,10 +37,10 @@ def own_leaving(
     chunk, sample = tl.program_id(0), tl.program_id(2).to(tl.int64)
     group, _, there, d = channels_of(channels, 1, 0, DIM)
     n = tl.arange(0, STATE)
-    grid = there[:, None] & (n < state)[None, :]
-    A_ = tl.load(A + d[:, None] * state + n[None, :], grid, 0.0) * _LOG2E
+    grid = (n < state)[:, None] & there[None, :]  # a lane a channel, its states in its registers
+    A_ = tl.load(A + d[None, :] * state + n[:, None], grid, 0.0) * _LOG2E
     bias_ = tl.load(bias + d, there, 0.0) if BIAS else tl.zeros([DIM], tl.float32)
-    G = tl.zeros([DIM, STATE], tl.float32)
+    G = tl.zeros([STATE, DIM], tl.float32)
     sum_ = tl.zeros([DIM], tl.float32)
     count = tl.minimum(TOKENS, length - chunk * TOKENS)
     end = (chunk * TOKENS + count - 1).to(tl.int64)
@@ -53,10 +53,10 @@ def own_leaving(
             z_ = tl.load(z + sample * z_b + d * z_d + where * z_t, there, 0.0).to(tl.float32)
             out = out * z_ * tl.sigmoid(z_)
         C_ = tl.load(C + sample * C_b + group * C_g + n.to(tl.int64) * C_n + made * C_t, n < state, 0.0).to(tl.float32)
-        G = decay(step[:, None], A_) * (G + out[:, None] * C_[None, :])
+        G = decay(step[None, :], A_) * (G + out[None, :] * C_[:, None])
         sum_ += step
     row = (sample * dim + d) * chunks + chunk
-    tl.store(own + row[:, None] * state + n[None, :], G, grid)
+    tl.store(own + row[None, :] * state + n[:, None], G, grid)
     tl.store(total + row, sum_, there)
 
 

@@ -9,9 +9,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from mambaseg.scan.triton_launch import INTERPRETED, grid, on_device_of
+from mambaseg.scan.triton_launch import INTERPRETED, grid, laid_as, on_device_of
 
 _TOKENS, _DIM = (16, 4) if INTERPRETED else (256, 4)
+_SIDE_BY_SIDE = (16, 4) if INTERPRETED else (32, 32)  # the same where channels are side by side in memory
 
 
 @triton.jit
@@ -28,17 +29,17 @@ def _before(x, weight, bias, sample, d, there, t, length, x_b, x_d, x_t, WIDTH: 
 
 @triton.jit
 def _forward(
-    x, weight, bias, y, channels, length, x_b, x_d, x_t,
+    x, weight, bias, y, channels, length, x_b, x_d, x_t, y_b, y_d, y_t,
     WIDTH: tl.constexpr, TOKENS: tl.constexpr, DIM: tl.constexpr,
 ):  # fmt: skip
-    """SiLU of the convolution; ``y`` is (batch, channels, length). Grid: chunks, blocks of channels, batch."""
+    """SiLU of the convolution. Grid: chunks, blocks of channels, batch."""
     sample = tl.program_id(2).to(tl.int64)
     d = (tl.program_id(1) * DIM + tl.arange(0, DIM)).to(tl.int64)
     there = d < channels
     t = (tl.program_id(0) * TOKENS).to(tl.int64) + tl.arange(0, TOKENS)
     s = _before(x, weight, bias, sample, d, there, t, length, x_b, x_d, x_t, WIDTH)
     tile = there[:, None] & (t < length)[None, :]
-    tl.store(y + (sample * channels + d)[:, None] * length + t[None, :], s * tl.sigmoid(s), tile)
+    tl.store(y + sample * y_b + d[:, None] * y_d + t[None, :] * y_t, s * tl.sigmoid(s), tile)
 
 
 @triton.jit
@@ -70,10 +71,10 @@ def _backward(
     tl.store(dx + (sample * channels + d)[:, None] * length + t[None, :], d_x, tile)
 
 
-def _launch(x: Tensor) -> tuple[int, tuple[int, int, int]]:
+def _launch(x: Tensor, tokens: int = _TOKENS, dim: int = _DIM) -> tuple[int, tuple[int, int, int]]:
     batch, channels, length = x.shape
-    chunks = -(-length // _TOKENS)
-    return chunks, grid(chunks, -(-channels // _DIM), batch)
+    chunks = -(-length // tokens)
+    return chunks, grid(chunks, -(-channels // dim), batch)
 
 
 @torch.library.custom_op("mambaseg::causal_silu", mutates_args=())
@@ -92,22 +93,23 @@ def causal_silu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        Of the shape and type of ``x``, contiguous.
+        Of the shape and type of ``x``, with channels side by side in memory where those of ``x`` are.
     """
-    y = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    y = laid_as(x, x.shape, x.dtype)
+    tokens, dim = _SIDE_BY_SIDE if x.stride(1) == 1 else (_TOKENS, _DIM)
     with on_device_of(x):
-        _forward[_launch(x)[1]](
-            *(x, weight.contiguous(), bias, y, x.shape[1], x.shape[2], *x.stride()),
+        _forward[_launch(x, tokens, dim)[1]](
+            *(x, weight.contiguous(), bias, y, x.shape[1], x.shape[2], *x.stride(), *y.stride()),
             WIDTH=weight.shape[2],
-            TOKENS=_TOKENS,
-            DIM=_DIM,
+            TOKENS=tokens,
+            DIM=dim,
         )
     return y
 
 
 @causal_silu.register_fake
 def _(x: Tensor, _weight: Tensor, _bias: Tensor) -> Tensor:
-    return torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    return laid_as(x, x.shape, x.dtype)
 
 
 @torch.library.custom_op("mambaseg::causal_silu_backward", mutates_args=())

@@ -23,10 +23,10 @@ def own_ends(
     chunk, sample = tl.program_id(0), tl.program_id(2).to(tl.int64)
     group, inside, there, d = channels_of(channels, 1, 0, DIM)
     n = tl.arange(0, STATE)
-    grid = there[:, None] & (n < state)[None, :]
-    A_ = tl.load(A + d[:, None] * state + n[None, :], grid, 0.0) * _LOG2E
+    grid = (n < state)[:, None] & there[None, :]  # a lane a channel, its states in its registers
+    A_ = tl.load(A + d[None, :] * state + n[:, None], grid, 0.0) * _LOG2E
     bias_ = tl.load(bias + d, there, 0.0) if BIAS else tl.zeros([DIM], tl.float32)
-    h = tl.zeros([DIM, STATE], tl.float32)
+    h = tl.zeros([STATE, DIM], tl.float32)
     sum_ = tl.zeros([DIM], tl.float32)
     u_channel = inside if PICTURE else d
     first = (chunk * TOKENS).to(tl.int64)
@@ -37,10 +37,10 @@ def own_ends(
         u_ = tl.load(u + sample * u_b + u_channel * u_d + where * u_t, there, 0.0).to(tl.float32)
         place = sample * B_b + group * B_g + n.to(tl.int64) * B_n + made * B_t
         B_ = tl.load(B + place, n < state, 0.0).to(tl.float32)
-        h = decay(step[:, None], A_) * h + (step * u_)[:, None] * B_[None, :]
+        h = decay(step[None, :], A_) * h + (step * u_)[None, :] * B_[:, None]
         sum_ += step
     row = (sample * dim + d) * chunks + chunk
-    tl.store(own + row[:, None] * state + n[None, :], h, grid)
+    tl.store(own + row[None, :] * state + n[:, None], h, grid)
     tl.store(total + row, sum_, there)
 
 
@@ -97,12 +97,12 @@ def outputs(
     chunk, sample = tl.program_id(0), tl.program_id(2).to(tl.int64)
     group, inside, there, d = channels_of(channels, 1, 0, DIM)
     n = tl.arange(0, STATE)
-    grid = there[:, None] & (n < state)[None, :]
-    A_ = tl.load(A + d[:, None] * state + n[None, :], grid, 0.0) * _LOG2E
+    grid = (n < state)[:, None] & there[None, :]  # a lane a channel, its states in its registers
+    A_ = tl.load(A + d[None, :] * state + n[:, None], grid, 0.0) * _LOG2E
     bias_ = tl.load(bias + d, there, 0.0) if BIAS else tl.zeros([DIM], tl.float32)
     skip = tl.load(D + d, there, 0.0) if SKIP else tl.zeros([DIM], tl.float32)
     row = (sample * dim + d) * chunks + chunk
-    h = tl.load(starts + row[:, None] * state + n[None, :], grid, 0.0)
+    h = tl.load(starts + row[None, :] * state + n[:, None], grid, 0.0)
     u_channel = inside if PICTURE else d
     first = (chunk * TOKENS).to(tl.int64)
     for token in range(tl.minimum(TOKENS, length - chunk * TOKENS)):
@@ -114,8 +114,8 @@ def outputs(
         C_place = sample * C_b + group * C_g + n.to(tl.int64) * C_n + made * C_t
         B_ = tl.load(B + B_place, n < state, 0.0).to(tl.float32)
         C_ = tl.load(C + C_place, n < state, 0.0).to(tl.float32)
-        h = decay(step[:, None], A_) * h + (step * u_)[:, None] * B_[None, :]
-        out = tl.sum(h * C_[None, :], 1) + skip * u_
+        h = decay(step[None, :], A_) * h + (step * u_)[None, :] * B_[:, None]
+        out = tl.sum(h * C_[:, None], 0) + skip * u_
         if GATE:
             z_ = tl.load(z + sample * z_b + d * z_d + where * z_t, there, 0.0).to(tl.float32)
             out = out * z_ * tl.sigmoid(z_)

@@ -12,7 +12,7 @@ from mambaseg.scan import triton_backward as kernels
 from mambaseg.scan.triton_launch import INTERPRETED, Cut, Inputs, compose, grid, own_ends
 
 _CUT, _INTERPRETED_CUT = Cut(32, 4, 4), Cut(8, 4, 1)
-_ENDS, _INTERPRETED_ENDS = Cut(32, 16, 1), Cut(8, 4, 1)  # of the same chunks, where a program walks token by token
+_ENDS, _INTERPRETED_ENDS = Cut(32, 32, 1), Cut(8, 4, 1)  # of the same chunks, where a program walks token by token
 _ENOUGH = 2048  # programs that keep a card at work
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,8 +37,8 @@ class Cut:
 INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") not in ("0", "")
 """Whether kernels run in Triton's interpreter, on the CPU: Triton reads this once, when a kernel is defined."""
 
-FORWARD_CUTS = (Cut(128, 16, 1), Cut(64, 16, 1), Cut(128, 32, 2), Cut(256, 16, 1), Cut(256, 32, 2), Cut(512, 32, 2))
-"""What is tried on a card; the first is taken where nothing can be tried."""
+FORWARD_CUTS = (Cut(128, 32, 1), Cut(64, 32, 1), Cut(32, 32, 1), Cut(256, 32, 1), Cut(128, 16, 1), Cut(128, 64, 2))
+"""What is tried on a card; the first is taken where nothing can be tried. A warp of 32 channels has a lane for each."""
 _INTERPRETED_CUT = Cut(16, 4, 1)
 _USUAL_STATE = 16  # of every published Mamba U-Net: what cuts are meant for
 _MOST_PROGRAMS = 65_535  # along the second and third axis of a launch, by CUDA's programming guide
@@ -126,6 +127,14 @@ def _seconds(given: Inputs, cut: Cut) -> float:
     return min(float(events[n].elapsed_time(events[n + 1])) for n in range(0, 2 * _TIMED, 2)) / 1000
 
 
+def laid_as(u: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """An empty ``(batch, channels, length)`` with channels side by side in memory where those of ``u`` are."""
+    batch, channels, length = shape
+    if u.stride(1) == 1:
+        return torch.empty(batch, length, channels, dtype=dtype, device=u.device).transpose(1, 2)
+    return torch.empty(batch, channels, length, dtype=dtype, device=u.device)
+
+
 def on_device_of(tensor: Tensor) -> torch.cuda.device:
     """Triton launches on the current card, which need not be the tensor's; -1 changes nothing."""
     return torch.cuda.device(tensor.device if tensor.is_cuda else -1)
@@ -188,7 +197,7 @@ def compose(
 def forward(given: Inputs) -> tuple[Tensor, Tensor]:
     """Outputs ``(batch, dim, length)`` in the type of ``u`` and the last state in float32.
 
-    For a picture the outputs of each direction lie where its tokens lie in the picture.
+    They lie in memory as ``u`` does; for a picture those of each direction lie where its tokens lie in the picture.
     """
     return _forward(given, choose_cut(given))
 
@@ -197,7 +206,10 @@ def _forward(given: Inputs, cut: Cut) -> tuple[Tensor, Tensor]:
     batch, dim, length, groups, state = given.sizes
     cut = cut.for_state(state)  # once: what is called from here takes it as it is
     starts, last = compose(*own_ends(given, cut), given.A, given.start)
-    y = torch.empty(batch, dim, length, dtype=given.u.dtype, device=given.u.device)
+    if given.picture is None:
+        y = laid_as(given.u, given.delta.shape, given.u.dtype)
+    else:
+        y = torch.empty(batch, dim, length, dtype=given.u.dtype, device=given.u.device)
     chunks, channels = starts.shape[2], dim // groups
     z_strides = (0, 0, 0) if given.z is None else given.z.stride()
     kernels.outputs[grid(chunks, groups * -(-channels // cut.dim), batch)](
