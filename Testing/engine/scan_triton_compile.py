@@ -21,7 +21,7 @@ from triton.compiler import ASTSource
 from triton.compiler import compile as build
 
 from mambaseg.scan import triton_backward, triton_causal, triton_forward
-from mambaseg.scan.triton_gradient import _CUT
+from mambaseg.scan.triton_gradient import _CUT, _ENDS, gradient_cut
 from mambaseg.scan.triton_launch import FORWARD_CUTS
 
 FLOATS = {"A", "D", "bias", "weight", "own", "total", "starts", "start", "last", "reaching"}
@@ -42,15 +42,14 @@ def variants() -> list[tuple[Any, dict[str, Any], str, int]]:
         ]
     sizes = {"TOKENS": _CUT.tokens, "DIM": _CUT.dim, "STATE": 16}
     for switches, kind in ((EVERY, "*fp16"), (FEW, "*fp32")):
-        found += [
-            (kernel, {**switches, **sizes}, kind, _CUT.warps)
-            for kernel in (triton_backward.own_leaving, triton_backward.gradients)
-        ]
-        found.append((triton_forward.compose, {**switches, "BLOCK": 64, "STATE": 16}, kind, 4))
+        found.append((triton_backward.gradients, {**switches, **sizes}, kind, _CUT.warps))
+        ends = {"TOKENS": _ENDS.tokens, "DIM": _ENDS.dim, "STATE": 16}
+        found.append((triton_backward.own_leaving, {**switches, **ends}, kind, _ENDS.warps))
+        found.append((triton_forward.compose, {**switches, "BLOCK": 512, "STATE": 16}, kind, 8))
         large = FORWARD_CUTS[0].for_state(64)
         sizes_64 = {"TOKENS": large.tokens, "DIM": large.dim, "STATE": 64}
         found.append((triton_forward.outputs, {**switches, **sizes_64}, kind, large.warps))
-        back = _CUT.for_state(64)
+        back = gradient_cut(64)
         sizes_64 = {"TOKENS": back.tokens, "DIM": back.dim, "STATE": 64}
         found.append((triton_backward.gradients, {**switches, **sizes_64}, kind, back.warps))
     sizes = {"TOKENS": triton_causal._TOKENS, "DIM": triton_causal._DIM, "WIDTH": 4}

@@ -69,13 +69,14 @@ def gradients(
     BIAS: tl.constexpr, SKIP: tl.constexpr, GATE: tl.constexpr, SOFTPLUS: tl.constexpr, PICTURE: tl.constexpr,
     TOKENS: tl.constexpr, DIM: tl.constexpr, STATE: tl.constexpr,
 ):  # fmt: skip
-    """All gradients of one chunk of some blocks of channels, states and their gradients as (channels, state, tokens).
+    """All gradients of one chunk of some blocks of channels; states and their gradients are (tokens, channels, state).
 
-    ``starts`` are the states before the chunks, ``reaching`` the gradients that reach their ends. ``du``, ``dz`` and
-    ``ddelta`` are (batch, dim, length), the first two as the tokens lie in memory; ``dB`` and ``dC`` (programs of a
-    group, batch, groups, state, length) are sums over the channels of ``rounds`` blocks, which a program takes one
-    after the other; ``dA`` (batch, chunks, dim, state) and ``dD`` (batch, chunks, dim) are sums over a chunk's tokens.
-    What is left to add up is added by torch, always in the same order. Grid: chunks, blocks / rounds, batch.
+    So a thread has all tokens of a channel's state, and walks them there. ``starts`` are the states before the chunks,
+    ``reaching`` the gradients that reach their ends. ``du``, ``dz`` and ``ddelta`` are (batch, dim, length), the first
+    two as the tokens lie in memory; ``dB`` and ``dC`` (programs of a group, batch, groups, state, length) are sums over
+    the channels of ``rounds`` blocks, which a program takes one after the other; ``dA`` (batch, chunks, dim, state) and
+    ``dD`` (batch, chunks, dim) are sums over a chunk's tokens. What is left to add up is added by torch, always in the
+    same order. Grid: chunks, blocks / rounds, batch.
     """
     blocks = tl.cdiv(channels, DIM * rounds)
     groups = dim // channels
@@ -87,67 +88,67 @@ def gradients(
     t = (chunk * TOKENS).to(tl.int64) + lane
     valid = t < length
     made, where = made_place(t, group, length, PICTURE), pixel(t, group, length, rows, columns, PICTURE)
-    tokens = known[:, None] & valid[None, :]
-    B_place = sample * B_b + group * B_g + n.to(tl.int64)[:, None] * B_n + made[None, :] * B_t
-    C_place = sample * C_b + group * C_g + n.to(tl.int64)[:, None] * C_n + made[None, :] * C_t
+    tokens = valid[:, None] & known[None, :]
+    B_place = sample * B_b + group * B_g + n.to(tl.int64)[None, :] * B_n + made[:, None] * B_t
+    C_place = sample * C_b + group * C_g + n.to(tl.int64)[None, :] * C_n + made[:, None] * C_t
     B_ = tl.load(B + B_place, tokens, 0.0).to(tl.float32)
     C_ = tl.load(C + C_place, tokens, 0.0).to(tl.float32)
-    d_B = tl.zeros([STATE, TOKENS], tl.float32)
-    d_C = tl.zeros([STATE, TOKENS], tl.float32)
+    d_B = tl.zeros([TOKENS, STATE], tl.float32)
+    d_C = tl.zeros([TOKENS, STATE], tl.float32)
     for part in range(rounds):
         _, inside, there, d = channels_of(channels, rounds, part, DIM)
         grid = there[:, None] & known[None, :]
         A_ = tl.load(A + d[:, None] * state + n[None, :], grid, 0.0)
         bias_ = tl.load(bias + d, there, 0.0) if BIAS else tl.zeros([DIM], tl.float32)
         skip = tl.load(D + d, there, 0.0) if SKIP else tl.zeros([DIM], tl.float32)
-        tile = there[:, None] & valid[None, :]
-        x = tl.load(delta + sample * d_b + d[:, None] * d_d + made[None, :] * d_t, tile, 0.0).to(tl.float32)
-        x += bias_[:, None]
+        tile = valid[:, None] & there[None, :]
+        x = tl.load(delta + sample * d_b + d[None, :] * d_d + made[:, None] * d_t, tile, 0.0).to(tl.float32)
+        x += bias_[None, :]
         step = tl.where(tile, time_step(x, SOFTPLUS), 0.0)
         u_channel = inside if PICTURE else d
-        u_ = tl.load(u + sample * u_b + u_channel[:, None] * u_d + where[None, :] * u_t, tile, 0.0).to(tl.float32)
-        out = tl.load(dy + sample * y_b + d[:, None] * y_d + where[None, :] * y_t, tile, 0.0).to(tl.float32)
+        u_ = tl.load(u + sample * u_b + u_channel[None, :] * u_d + where[:, None] * u_t, tile, 0.0).to(tl.float32)
+        out = tl.load(dy + sample * y_b + d[None, :] * y_d + where[:, None] * y_t, tile, 0.0).to(tl.float32)
         # States after each token of the chunk
         row = (sample * dim + d) * chunks + chunk
         place = row[:, None] * state + n[None, :]
         h0 = tl.load(starts + place, grid, 0.0)
-        a = decay(step[:, None, :], (A_ * _LOG2E)[:, :, None])
-        own = (step * u_)[:, None, :] * B_[None, :, :]
-        first = (lane == 0)[None, None, :]
-        _, h = tl.associative_scan((a, own + tl.where(first, a * h0[:, :, None], 0.0)), 2, then)
-        memory = (sample * dim + d)[:, None] * length + where[None, :]
+        a = decay(step[:, :, None], (A_ * _LOG2E)[None, :, :])
+        own = (step * u_)[:, :, None] * B_[:, None, :]
+        first = (lane == 0)[:, None, None]
+        _, h = tl.associative_scan((a, own + tl.where(first, a * h0[None, :, :], 0.0)), 0, then)
+        memory = (sample * dim + d)[None, :] * length + where[:, None]
         if GATE:
-            z_ = tl.load(z + sample * z_b + d[:, None] * z_d + where[None, :] * z_t, tile, 0.0).to(tl.float32)
+            z_ = tl.load(z + sample * z_b + d[None, :] * z_d + where[:, None] * z_t, tile, 0.0).to(tl.float32)
             open_ = tl.sigmoid(z_)
-            bare = tl.sum(h * C_[None, :, :], 1) + skip[:, None] * u_
+            bare = tl.sum(h * C_[:, None, :], 2) + skip[None, :] * u_
             tl.store(dz + memory, out * bare * open_ * (1.0 + z_ * (1.0 - open_)), tile)
             out = out * z_ * open_
         # Their gradients: the decay between a token and the next one is the next one's
         after = t + 1
-        following = there[:, None] & ((after < length) & (lane < TOKENS - 1))[None, :]
+        following = ((after < length) & (lane < TOKENS - 1))[:, None] & there[None, :]
         made_after = made_place(after, group, length, PICTURE)
-        x_after = tl.load(delta + sample * d_b + d[:, None] * d_d + made_after[None, :] * d_t, following, 0.0)
-        step_after = tl.where(following, time_step(x_after.to(tl.float32) + bias_[:, None], SOFTPLUS), 0.0)
+        x_after = tl.load(delta + sample * d_b + d[None, :] * d_d + made_after[:, None] * d_t, following, 0.0)
+        step_after = tl.where(following, time_step(x_after.to(tl.float32) + bias_[None, :], SOFTPLUS), 0.0)
         edge = tl.load(reaching + place, grid, 0.0)
-        last = (lane == TOKENS - 1)[None, None, :]
-        a_after = decay(step_after[:, None, :], (A_ * _LOG2E)[:, :, None])
-        arriving = C_[None, :, :] * out[:, None, :] + tl.where(last, edge[:, :, None], 0.0)
-        _, G = tl.associative_scan((a_after, arriving), 2, then, reverse=True)
+        last = (lane == TOKENS - 1)[:, None, None]
+        a_after = decay(step_after[:, :, None], (A_ * _LOG2E)[None, :, :])
+        arriving = C_[:, None, :] * out[:, :, None] + tl.where(last, edge[None, :, :], 0.0)
+        _, G = tl.associative_scan((a_after, arriving), 0, then, reverse=True)
         # What follows from them, token by token
-        through_input = tl.sum(G * B_[None, :, :], 1)
+        through_input = tl.sum(G * B_[:, None, :], 2)
         through_decay = G * (h - own)  # h - own: the state before, decayed
-        d_step = through_input * u_ + tl.sum(through_decay * A_[:, :, None], 1)
+        d_step = through_input * u_ + tl.sum(through_decay * A_[None, :, :], 2)
         slope = time_step_slope(x, SOFTPLUS)
-        tl.store(ddelta + (sample * dim + d)[:, None] * length + made[None, :], d_step * slope, tile)
-        tl.store(du + memory, through_input * step + skip[:, None] * out, tile)
-        d_A = tl.sum(through_decay * step[:, None, :], 2)
+        tl.store(ddelta + (sample * dim + d)[None, :] * length + made[:, None], d_step * slope, tile)
+        tl.store(du + memory, through_input * step + skip[None, :] * out, tile)
+        d_A = tl.sum(through_decay * step[:, :, None], 0)
         tl.store(dA + ((sample * chunks + chunk) * dim + d)[:, None] * state + n[None, :], d_A, grid)
         if SKIP:
-            tl.store(dD + (sample * chunks + chunk) * dim + d, tl.sum(out * u_, 1), there)
-        alive = there[:, None, None]
-        d_B += tl.sum(tl.where(alive, G * (step * u_)[:, None, :], 0.0), 0)
-        d_C += tl.sum(tl.where(alive, h * out[:, None, :], 0.0), 0)
+            tl.store(dD + (sample * chunks + chunk) * dim + d, tl.sum(out * u_, 0), there)
+        alive = there[None, :, None]
+        d_B += tl.sum(tl.where(alive, G * (step * u_)[:, :, None], 0.0), 1)
+        d_C += tl.sum(tl.where(alive, h * out[:, :, None], 0.0), 1)
     shared = (block * tl.num_programs(2) + sample) * groups + group
-    shared_place = (shared * state + n[:, None]) * length + made[None, :]
+    shared_place = (shared * state + n[None, :]) * length + made[:, None]
     tl.store(dB + shared_place, d_B, tokens)
     tl.store(dC + shared_place, d_C, tokens)

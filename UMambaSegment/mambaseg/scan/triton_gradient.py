@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,8 +11,9 @@ from triton import next_power_of_2
 from mambaseg.scan import triton_backward as kernels
 from mambaseg.scan.triton_launch import INTERPRETED, Cut, Inputs, compose, grid, own_ends
 
-_CUT, _INTERPRETED_CUT = Cut(32, 4, 4), Cut(8, 4, 1)
-_ENDS, _INTERPRETED_ENDS = Cut(32, 32, 1), Cut(8, 4, 1)  # of the same chunks, where a program walks token by token
+_CUT, _INTERPRETED_CUT = Cut(16, 8, 4), Cut(8, 4, 1)
+_ENDS, _INTERPRETED_ENDS = Cut(16, 32, 1), Cut(8, 4, 1)  # of the same chunks, where a program walks token by token
+_FITS = 32  # states, up to which nothing is spilled (scan_triton_compile)
 _ENOUGH = 2048  # programs that keep a card at work
 
 
@@ -29,6 +30,12 @@ class Gradients:
     z: Tensor | None
     bias: Tensor | None
     start: Tensor
+
+
+def gradient_cut(state: int) -> Cut:
+    """How the kernel of all gradients cuts: a thread has all tokens of a chunk, and they are to fit its registers."""
+    cut = (_INTERPRETED_CUT if INTERPRETED else _CUT).for_state(state)
+    return cut if state <= _FITS else replace(cut, dim=max(1, cut.dim // 2))
 
 
 def _leaving(given: Inputs, dy: Tensor, cut: Cut) -> tuple[Tensor, Tensor]:
@@ -72,7 +79,7 @@ def backward(given: Inputs, dy: Tensor, d_last: Tensor | None) -> Gradients:
         ``(batch, dim, state)``, gradient of the last state, or None.
     """
     batch, dim, length, groups, state = given.sizes
-    cut = (_INTERPRETED_CUT if INTERPRETED else _CUT).for_state(state)
+    cut = gradient_cut(state)
     ends = (_INTERPRETED_ENDS if INTERPRETED else _ENDS).for_state(state)
     starts, _ = compose(*own_ends(given, ends), given.A, given.start)
     own, total = _leaving(given, dy, ends)
