@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
 from UMambaSegmentLib.models import Channel, Figure, ModelCard, Structure, card_html, list_models
 from UMambaSegmentLib.models.sizes import bytes_text, of_bytes_text, seconds_text, spacing_text, volume_text
 
+BUNDLED = Path(__file__).resolve().parents[2] / "UMambaSegment" / "mambaseg" / "models" / "bundled"
 FULL = ModelCard(
     "kidneys",
     version="1.2.0",
@@ -117,6 +119,14 @@ def test_only_what_qts_rich_text_knows():
     assert tags <= {"h3", "h4", "p", "b", "i", "small", "table", "tr", "td", "th", "br", "a"}
 
 
+@pytest.mark.parametrize("model", ["ct-head-neck", "cells-nuclei", "mr-left-ventricle"])
+def test_plots_that_come_with_the_extension_are_shown_as_they_were_drawn(model):
+    """Made smaller, they are not smoothed; wider, they must be scrolled in the panel as it opens."""
+    drawn = (BUNDLED / model / "figures.png").read_bytes()
+    width = int.from_bytes(drawn[16:20], "big")  # of a PNG's header
+    assert f'width="{width}"' in card_html(replace(FULL, plot_path=BUNDLED / model / "figures.png"))
+
+
 def test_the_plot_of_the_figures_is_shown_where_it_is(tmp_path):
     gui = pytest.importorskip("PySide6.QtGui", reason="PySide6 is not installed here", exc_type=ImportError)
     core = pytest.importorskip("PySide6.QtCore", reason="PySide6 is not installed here", exc_type=ImportError)
@@ -137,7 +147,7 @@ def test_the_plot_of_the_figures_is_shown_where_it_is(tmp_path):
             if image.isValid():
                 found.append((gui.QImage(core.QUrl(image.name()).toLocalFile()).size().width(), image.width()))
         block = block.next()
-    assert found == [(800, 400)]
+    assert found == [(800, 320)]
     assert "<img" not in card_html(FULL)
 
 

@@ -17,7 +17,7 @@ from UMambaSegmentLib.models.sizes import bytes_text, spacing_text, times
 
 _SHORT = 8  # structures up to here stand in one column
 _LONG = 40  # above this in three
-_PLOT_WIDTH = 400  # pixels, as mambaseg-train draws it
+_PLOT_WIDTH = 320  # pixels, as mambaseg-train draws it
 _WHOLE = "all structures"  # what mambaseg-train calls the mean over them
 
 

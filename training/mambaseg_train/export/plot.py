@@ -14,8 +14,8 @@ from mambaseg_train.evaluation.table import case_values, read_scores
 from mambaseg_train.export.figures import WANTED
 from mambaseg_train.export.measured import cases_table
 
-# 400 pixels, the width of Slicer's panel: its text browser makes larger ones small without smoothing them
-_PAPER = Paper(5.0, 80)
+# 320 pixels, what a card shows without scrolling in Slicer's panel as it opens: made smaller, it is not smoothed
+_PAPER = Paper(4.0, 80)
 
 
 def figures_plot(summary: Path, evaluation: Evaluation) -> bytes | None:
