@@ -67,7 +67,11 @@ def test_a_package_with_everything(finished: Finished, tmp_path: Path):
         checked=("Tried on nothing else.",),
         comparison=COMPARISONS / "hippocampus_3d" / "comparison.json",
     )
-    changes = {"summary": finished.summary, "control": finished.summary, "verify": 1, "picture": True}
+    with pytest.raises(DataError, match="of no structure, but the package would advise that of left blob"):
+        _export(finished, place, details=details, summary=finished.summary, verify=0)
+    assert not place.exists()
+    summary = _measured_with_largest(finished.summary, tmp_path / "scored", ["left blob"])
+    changes = {"summary": summary, "control": summary, "verify": 1, "picture": True}
     exported, said = _export(finished, place, details=details, **changes)
     assert "Tried on nothing else." in exported.card.split("## Checked")[1].split("##")[0]
     assert "three worst cases" in exported.card
@@ -105,6 +109,14 @@ def test_a_package_with_everything(finished: Finished, tmp_path: Path):
     compared = exported.card.split("## Networks compared")[1].split("##")[0]
     assert "| U-Mamba Bot | " in compared
     assert "43 held-out cases" in compared
+
+
+def _measured_with_largest(summary: Path, folder: Path, structures: list[str]) -> Path:
+    """The same evaluation as if the label maps held the largest component alone of some structures."""
+    shutil.copytree(summary.parent, folder)
+    copy = folder / summary.name
+    copy.write_text(json.dumps({**json.loads(copy.read_text()), "kept_largest": structures}))
+    return copy
 
 
 def test_a_structure_that_is_not_there_is_not_one_piece(finished: Finished, tmp_path: Path):
