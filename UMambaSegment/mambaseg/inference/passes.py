@@ -69,16 +69,6 @@ class Passed:
 
 
 @dataclass(frozen=True)
-class _Found:
-    """As `Passed`, of one placement."""
-
-    logits: Tensor | None
-    decision: Decision | None
-    precision: torch.dtype | None
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class _Way:
     """Where a run's passes happen, and how."""
 
@@ -145,7 +135,7 @@ class Passes:
             was named, float32 is tried after it.
         """
 
-        def attempt(placement: Placement) -> _Found:
+        def attempt(placement: Placement) -> Passed:
             half = self.precision(self.options.precision, torch.device(placement.device))
             by_itself = self.options.precision == "auto"
             if half is not None and not (by_itself and self.networks.overflowed is self.model):
@@ -163,12 +153,12 @@ class Passes:
             return replace(found, notes=(note, *found.notes))
 
         order = self._tried(run_placements(frame, tiles, self.model, self.options, device, self.memory))
-        found, placement, fallbacks = run_with_retreat(order, attempt, self.let_go)
-        return Passed(found.logits, found.decision, found.precision, placement, (*fallbacks, *found.notes))
+        found, _, fallbacks = run_with_retreat(order, attempt, self.let_go)
+        return replace(found, notes=(*fallbacks, *found.notes))
 
     def _once(
         self, image: Tensor, frame: Frame, tiles: TilePlan, placement: Placement, precision: torch.dtype | None
-    ) -> _Found:
+    ) -> Passed:
         notes: dict[str, None] = {}  # said once, however many folds and slabs there are
         recorder = self.recorder(torch.device(placement.device)) if self.options.replay else None
         if self.options.replay and recorder is None:
@@ -176,10 +166,10 @@ class Passes:
         replays = Replays(recorder, notes.setdefault) if placement.replay and recorder is not None else None
         way = _Way(placement, precision, replays)
         if placement.slabs > 1:
-            return _Found(None, self._in_slabs(image, frame, tiles, way), precision, tuple(notes))
+            return Passed(None, self._in_slabs(image, frame, tiles, way), precision, placement, tuple(notes))
         count = TileCount(self.reporter, len(tiles.tiles) * len(self.folds))
         logits = self._logits(image, tiles, way, count)
-        return _Found(logits, None, precision, tuple(notes))
+        return Passed(logits, None, precision, placement, tuple(notes))
 
     def _tried(self, order: Sequence[Placement]) -> tuple[Placement, ...]:
         """What is only for speed goes before anything is moved to a slower place: replays, and networks kept."""

@@ -14,9 +14,9 @@ from mambaseg.scan.causal import causal_convolution
 from mambaseg.scan.registry import runs_triton
 
 
-def _projected(weight: Tensor, x: Tensor, *, lanes: bool) -> Tensor:
-    """``weight x`` for ``(batch, channels, length)``; with ``lanes`` channels lie side by side in memory."""
-    return functional.linear(x.transpose(1, 2), weight).transpose(1, 2) if lanes else torch.matmul(weight, x)
+def _projected(weight: Tensor, x: Tensor, *, side_by_side: bool) -> Tensor:
+    """``weight x`` for ``(batch, channels, length)``; with ``side_by_side`` channels lie so in memory."""
+    return functional.linear(x.transpose(1, 2), weight).transpose(1, 2) if side_by_side else torch.matmul(weight, x)
 
 
 class Mamba(nn.Module):
@@ -58,14 +58,14 @@ class Mamba(nn.Module):
 
         Inside, channels stand before the sequence, as the convolution and the scan want them, so the projections
         multiply from the left and nothing is copied to turn it round. On a card, where no gradient is wanted, a token's
-        channels stay side by side in memory instead: there one piece of memory serves all lanes of the scan.
+        channels stay side by side in memory instead: there the scan reads them all at once.
         """
-        lanes = not torch.is_grad_enabled() and runs_triton(self.scan.scan_backend, x)
-        u, z = _projected(self.in_proj.weight, x.transpose(1, 2), lanes=lanes).chunk(2, dim=1)
+        side_by_side = not torch.is_grad_enabled() and runs_triton(self.scan.scan_backend, x)
+        u, z = _projected(self.in_proj.weight, x.transpose(1, 2), side_by_side=side_by_side).chunk(2, dim=1)
         u = causal_convolution(u, self.conv1d.weight, self.conv1d.bias, self.scan.scan_backend)
-        projected = _projected(self.x_proj.weight, u, lanes=lanes)
+        projected = _projected(self.x_proj.weight, u, side_by_side=side_by_side)
         step, B, C = torch.split(projected, [self.dt_rank, self.d_state, self.d_state], dim=1)
-        step = _projected(self.dt_proj.weight, step, lanes=lanes)
+        step = _projected(self.dt_proj.weight, step, side_by_side=side_by_side)
         A = -torch.exp(self.A_log.float())
         y = self.scan(u, step, A, B, C, D=self.D.float(), z=z, delta_bias=self.dt_proj.bias.float())
         return functional.linear(y.transpose(1, 2), self.out_proj.weight)

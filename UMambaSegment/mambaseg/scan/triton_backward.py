@@ -37,7 +37,7 @@ def own_leaving(
     chunk, sample = tl.program_id(0), tl.program_id(2).to(tl.int64)
     group, _, there, d = channels_of(channels, 1, 0, DIM)
     n = tl.arange(0, STATE)
-    grid = (n < state)[:, None] & there[None, :]  # a lane a channel, its states in its registers
+    grid = (n < state)[:, None] & there[None, :]  # channels last, so that lanes share out channels first
     A_ = tl.load(A + d[None, :] * state + n[:, None], grid, 0.0) * _LOG2E
     bias_ = tl.load(bias + d, there, 0.0) if BIAS else tl.zeros([DIM], tl.float32)
     G = tl.zeros([STATE, DIM], tl.float32)

@@ -23,7 +23,7 @@ def own_ends(
     chunk, sample = tl.program_id(0), tl.program_id(2).to(tl.int64)
     group, inside, there, d = channels_of(channels, 1, 0, DIM)
     n = tl.arange(0, STATE)
-    grid = (n < state)[:, None] & there[None, :]  # a lane a channel, its states in its registers
+    grid = (n < state)[:, None] & there[None, :]  # channels last, so that lanes share out channels first
     A_ = tl.load(A + d[None, :] * state + n[:, None], grid, 0.0) * _LOG2E
     bias_ = tl.load(bias + d, there, 0.0) if BIAS else tl.zeros([DIM], tl.float32)
     h = tl.zeros([STATE, DIM], tl.float32)
@@ -97,7 +97,7 @@ def outputs(
     chunk, sample = tl.program_id(0), tl.program_id(2).to(tl.int64)
     group, inside, there, d = channels_of(channels, 1, 0, DIM)
     n = tl.arange(0, STATE)
-    grid = (n < state)[:, None] & there[None, :]  # a lane a channel, its states in its registers
+    grid = (n < state)[:, None] & there[None, :]  # channels last, so that lanes share out channels first
     A_ = tl.load(A + d[None, :] * state + n[:, None], grid, 0.0) * _LOG2E
     bias_ = tl.load(bias + d, there, 0.0) if BIAS else tl.zeros([DIM], tl.float32)
     skip = tl.load(D + d, there, 0.0) if SKIP else tl.zeros([DIM], tl.float32)

@@ -38,7 +38,7 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET", "0") not in ("0", "")
 """Whether kernels run in Triton's interpreter, on the CPU: Triton reads this once, when a kernel is defined."""
 
 FORWARD_CUTS = (Cut(128, 32, 1), Cut(64, 32, 1), Cut(32, 32, 1), Cut(256, 32, 1), Cut(128, 16, 1), Cut(128, 64, 2))
-"""What is tried on a card; the first is taken where nothing can be tried. A warp of 32 channels has a lane for each."""
+"""What is tried on a card; the first is taken where nothing can be tried."""
 _INTERPRETED_CUT = Cut(16, 4, 1)
 _USUAL_STATE = 16  # of every published Mamba U-Net: what cuts are meant for
 _MOST_PROGRAMS = 65_535  # along the second and third axis of a launch, by CUDA's programming guide
