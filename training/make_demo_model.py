@@ -3,11 +3,13 @@
 
     .venv/bin/python training/make_demo_model.py
     .venv/bin/python training/make_demo_model.py --network lightm_unet --output out/phantom-lightm_unet
+    .venv/bin/python training/make_demo_model.py --network umamba_enc --size full --output out/phantom-umamba_enc-full
 
 A small U-Mamba (Bot) learns the seven structures of ``mambaseg.phantom`` at 4.5 mm. The package goes to
 ``UMambaSegment/mambaseg/models/bundled/demo-phantom`` with the Dice that the engine itself reached on
 phantoms with other seeds. No image of a person is involved: the model is for demonstration and never for patients.
-The other 3D networks learn the same way; `dev.py bench whole` measures them so, as trained networks behave.
+The other 3D networks learn the same way; `dev.py bench whole` measures them so, as trained networks behave. Of
+full size they have the published stages and features, see patches of 64 x 64 x 64 at 3 mm and train in bfloat16.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,23 +39,48 @@ from mambaseg.phantom import LABELS, make_phantom
 ROOT = Path(__file__).resolve().parents[1]
 OUTPUT = ROOT / "UMambaSegment" / "mambaseg" / "models" / "bundled" / "demo-phantom"
 
-SPACING = 4.5  # mm, the network's
-PATCH = (40, 40, 40)
 CLASSES = len(LABELS) + 1
 DEFAULT = "umamba_bot"
-_UNET: dict[str, Any] = {
-    "n_stages": 4,
-    "features_per_stage": [8, 16, 32, 48],
-    "kernel_sizes": [[3, 3, 3]] * 4,
-    "strides": [[1, 1, 1], [2, 2, 2], [2, 2, 2], [2, 2, 2]],
-    "n_conv_per_stage": [1, 1, 1, 1],
-    "n_conv_per_stage_decoder": [1, 1, 1],
-}
-ARCHITECTURES: dict[str, dict[str, Any]] = {
-    DEFAULT: {"patch_size": list(PATCH), **_UNET},
-    "umamba_enc": {"patch_size": list(PATCH), **_UNET},
-    "lightm_unet": {"init_filters": 8},
-    "residual_unet": _UNET,
+NETWORKS = (DEFAULT, "umamba_enc", "lightm_unet", "residual_unet")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the size of a network decides."""
+
+    spacing: float  # mm, the network's
+    patch: int  # voxels along each edge
+    features: tuple[int, ...]
+    convolutions: int  # a stage
+    filters: int  # of LightM-UNet
+    rate: float
+    steps: int
+    batch: int
+    half: bool  # train in bfloat16
+
+    def voxels(self, edge: int) -> int:
+        """An edge of a phantom that has so many voxels at 4.5 mm."""
+        return round(edge * 4.5 / self.spacing)
+
+    def architecture(self, network: str) -> dict[str, Any]:
+        """The network's own settings."""
+        if network == "lightm_unet":
+            return {"init_filters": self.filters}
+        stages = len(self.features)
+        unet: dict[str, Any] = {
+            "n_stages": stages,
+            "features_per_stage": list(self.features),
+            "kernel_sizes": [[3, 3, 3]] * stages,
+            "strides": [[1, 1, 1], *[[2, 2, 2]] * (stages - 1)],
+            "n_conv_per_stage": [self.convolutions] * stages,
+            "n_conv_per_stage_decoder": [self.convolutions] * (stages - 1),
+        }
+        return {"patch_size": [self.patch] * 3, **unet} if network.startswith("umamba") else unet
+
+
+PLANS = {
+    "small": Plan(4.5, 40, (8, 16, 32, 48), 1, 8, rate=4e-3, steps=450, batch=2, half=False),
+    "full": Plan(3.0, 64, (32, 64, 128, 256, 320, 320), 2, 32, rate=1e-3, steps=400, batch=1, half=True),
 }
 SCALING = Normalisation("ct", mean=20.0, std=150.0, lower=-300.0, upper=500.0)
 HELD_OUT = (900_001, 900_002, 900_003, 900_004, 900_005, 900_006)
@@ -64,31 +91,36 @@ Case = tuple[NDArray[np.float32], NDArray[np.uint8]]
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train, measure and write the package."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--network", choices=list(ARCHITECTURES), default=DEFAULT, help=f"(default {DEFAULT})")
-    parser.add_argument("--steps", type=int, default=450, help="optimiser steps (default 450)")
-    parser.add_argument("--batch", type=int, default=2, help="patches a step (default 2)")
+    parser.add_argument("--network", choices=NETWORKS, default=DEFAULT, help=f"(default {DEFAULT})")
+    parser.add_argument("--size", choices=list(PLANS), default="small", help="(default small)")
+    parser.add_argument("--steps", type=int, default=None, help="optimiser steps (default 450, of full size 400)")
+    parser.add_argument("--batch", type=int, default=None, help="patches a step (default 2, of full size 1)")
     parser.add_argument("--cases", type=int, default=48, help="phantoms trained on (default 48)")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default 2)")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="package to write")
     chosen = parser.parse_args(arguments)
-    if chosen.network != DEFAULT and chosen.output.resolve() == OUTPUT:
-        parser.error("the bundled model is a U-Mamba; say with --output where another network's package shall go")
+    if (chosen.network, chosen.size) != (DEFAULT, "small") and chosen.output.resolve() == OUTPUT:
+        parser.error("the bundled model is a small U-Mamba; say with --output where another network's package shall go")
+    plan = PLANS[chosen.size]
+    plan = replace(plan, steps=chosen.steps or plan.steps, batch=chosen.batch or plan.batch)
     torch.set_num_threads(chosen.threads)
     torch.manual_seed(1)
     rng = np.random.default_rng(1)
     started = time.monotonic()
     print(f"making {chosen.cases} phantoms ...", flush=True)
-    cases = [_case(seed, rng) for seed in range(1, chosen.cases + 1)]
+    cases = [_case(seed, rng, plan) for seed in range(1, chosen.cases + 1)]
     network = networks.build(
-        chosen.network, spatial_dims=3, in_channels=1, num_classes=CLASSES, **ARCHITECTURES[chosen.network]
+        chosen.network, spatial_dims=3, in_channels=1, num_classes=CLASSES, **plan.architecture(chosen.network)
     )
-    state = _train(network, _batches(cases, chosen.batch, rng), chosen.steps, started)
-    spec = _spec(chosen.network, chosen.cases, chosen.steps, chosen.batch)
+    state = _train(network, _batches(cases, rng, plan), plan, started)
+    spec = _spec(chosen.network, chosen.size, chosen.cases, plan)
     licence = (ROOT / "LICENSE.txt").read_text(encoding="utf-8")
-    write_package(chosen.output, spec, {"0": state}, _card(spec), licence, half=True, overwrite=True)
+    write_package(chosen.output, spec, {"0": state}, _card(spec, chosen.size), licence, half=True, overwrite=True)
     print("measuring on held-out phantoms with the engine itself ...", flush=True)
     measured = replace(spec, figures=_measure(chosen.output))
-    written = write_package(chosen.output, measured, {"0": state}, _card(measured), licence, half=True, overwrite=True)
+    written = write_package(
+        chosen.output, measured, {"0": state}, _card(measured, chosen.size), licence, half=True, overwrite=True
+    )
     for figure in written.figures:
         print(f"  {figure.structure:15s} Dice {figure.value:.3f} +- {figure.spread:.3f}")
     size = written.weights[0].bytes / 1e6
@@ -96,12 +128,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"wrote {chosen.output} ({size:.2f} MB of weights) after {minutes:.1f} minutes")
 
 
-def _case(seed: int, rng: np.random.Generator) -> Case:
+def _case(seed: int, rng: np.random.Generator, plan: Plan) -> Case:
     """One phantom at the network's spacing, scaled; fields of view, couch, noise and sharpness differ."""
     centre = (rng.uniform(-10, 10), rng.uniform(-10, 10), rng.uniform(-70, 10))
     made = make_phantom(
-        shape=(int(rng.integers(52, 76)), 66, int(rng.integers(66, 80))),
-        spacing=(SPACING, SPACING, SPACING),
+        shape=(plan.voxels(int(rng.integers(52, 76))), plan.voxels(66), plan.voxels(int(rng.integers(66, 80)))),
+        spacing=(plan.spacing,) * 3,
         centre=centre,
         seed=seed,
         noise=float(rng.uniform(0, 20)),
@@ -114,15 +146,18 @@ def _case(seed: int, rng: np.random.Generator) -> Case:
     return scaled.astype(np.float32), made.labels
 
 
-def _batches(cases: Sequence[Case], size: int, rng: np.random.Generator) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+def _batches(
+    cases: Sequence[Case], rng: np.random.Generator, plan: Plan
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Patches ``(batch, 1, k, j, i)`` and labels ``(batch, k, j, i)``, two thirds centred on a structure, for ever.
 
     No mirroring: left and right are different structures.
     """
+    patch = (plan.patch,) * 3
     places = [[np.argwhere(labels == value) for value in range(1, CLASSES)] for _, labels in cases]
     while True:
         images, truths = [], []
-        for _ in range(size):
+        for _ in range(plan.batch):
             number = int(rng.integers(len(cases)))
             image, labels = cases[number]
             middle = np.array([rng.integers(0, n) for n in labels.shape])
@@ -130,10 +165,10 @@ def _batches(cases: Sequence[Case], size: int, rng: np.random.Generator) -> Iter
             if rng.random() < 0.67 and present:
                 found = present[int(rng.integers(len(present)))]
                 middle = found[int(rng.integers(len(found)))] + rng.integers(-10, 11, 3)
-            low = [int(np.clip(m - p // 2, 0, n - p)) for m, p, n in zip(middle, PATCH, labels.shape, strict=True)]
-            window = tuple(slice(a, a + p) for a, p in zip(low, PATCH, strict=True))
-            patch = image[window] * rng.uniform(0.9, 1.1) + rng.uniform(-0.1, 0.1)
-            images.append(patch + rng.normal(0, rng.uniform(0, 0.12), PATCH))
+            low = [int(np.clip(m - p // 2, 0, n - p)) for m, p, n in zip(middle, patch, labels.shape, strict=True)]
+            window = tuple(slice(a, a + p) for a, p in zip(low, patch, strict=True))
+            seen = image[window] * rng.uniform(0.9, 1.1) + rng.uniform(-0.1, 0.1)
+            images.append(seen + rng.normal(0, rng.uniform(0, 0.12), patch))
             truths.append(labels[window])
         yield (
             torch.from_numpy(np.stack(images)[:, None].astype(np.float32)),
@@ -154,17 +189,19 @@ def _loss(logits: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 def _train(
     network: SegmentationNetwork,
     batches: Iterator[tuple[torch.Tensor, torch.Tensor]],
-    steps: int,
+    plan: Plan,
     started: float,
 ) -> dict[str, torch.Tensor]:
     """Train; the weights that come back are a running mean over the last steps."""
     network.train()
-    optimiser = torch.optim.AdamW(network.parameters(), lr=4e-3, weight_decay=1e-2)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=4e-3, total_steps=steps, pct_start=0.1)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=plan.rate, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=plan.rate, total_steps=plan.steps, pct_start=0.1)
     mean = {name: value.detach().clone() for name, value in network.state_dict().items()}
     recent = 0.0
-    for step, (image, truth) in zip(range(steps), batches, strict=False):
-        loss = _loss(network(image), truth)
+    for step, (image, truth) in zip(range(plan.steps), batches, strict=False):
+        with torch.autocast("cpu", torch.bfloat16, enabled=plan.half):
+            logits = network(image)
+        loss = _loss(logits.float(), truth)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 2.0)
@@ -174,8 +211,8 @@ def _train(
         for name, value in network.state_dict().items():
             mean[name].mul_(keep).add_(value.detach(), alpha=1 - keep)
         recent = float(loss.detach()) if step == 0 else 0.95 * recent + 0.05 * float(loss.detach())
-        if step % 25 == 24 or step == steps - 1:
-            print(f"step {step + 1}/{steps}  loss {recent:.3f}  {time.monotonic() - started:.0f} s", flush=True)
+        if step % 25 == 24 or step == plan.steps - 1:
+            print(f"step {step + 1}/{plan.steps}  loss {recent:.3f}  {time.monotonic() - started:.0f} s", flush=True)
     return mean
 
 
@@ -201,35 +238,36 @@ def _measure(package: Path) -> tuple[Figure, ...]:
     )
 
 
-def _spec(network: str, cases: int, steps: int, batch: int) -> ModelSpec:
+def _spec(network: str, size: str, cases: int, plan: Plan) -> ModelSpec:
     return ModelSpec(
-        id="demo-phantom" if network == DEFAULT else f"phantom-{network}",
+        id="demo-phantom" if network == DEFAULT else f"phantom-{network}{'' if size == 'small' else f'-{size}'}",
         version="1.0.0",
         title="Demonstration on the synthetic phantom (never for patients)",
         text="Seven head-and-neck structures of mambaseg's synthetic CT phantom. It has never seen a person.",
-        network=NetworkSpec(network, 3, 1, CLASSES, ARCHITECTURES[network]),
-        patch_size=PATCH,
-        spacing=(SPACING, SPACING, SPACING),
+        network=NetworkSpec(network, 3, 1, CLASSES, plan.architecture(network)),
+        patch_size=(plan.patch,) * 3,
+        spacing=(plan.spacing,) * 3,
         orientation="LPS",
         channels=(Channel("CT", "CT"),),
         normalisation=(SCALING,),
         labels=make_labels(LABELS),
         mirror_axes=(),
         paired_labels=((LABELS["right_parotid"], LABELS["left_parotid"]),),
-        trained_on=f"{cases} synthetic phantoms (seeds 1 to {cases}), {steps} steps of {batch} patches",
+        trained_on=f"{cases} synthetic phantoms (seeds 1 to {cases}), {plan.steps} steps of {plan.batch} patches",
         tested_on=f"{len(HELD_OUT)} synthetic phantoms with other seeds",
         licence="Apache-2.0",
         source={"script": "training/make_demo_model.py"},
     )
 
 
-def _card(spec: ModelSpec) -> str:
+def _card(spec: ModelSpec, size: str) -> str:
     rows = "".join(f"| {f.structure} | {f.value:.3f} | {f.spread:.3f} |\n" for f in spec.figures)
     table = f"| structure | Dice | standard deviation |\n|---|---|---|\n{rows}" if rows else "Not measured yet.\n"
     network = "U-Mamba (Bot)" if spec.network.name == DEFAULT else f"`{spec.network.name}`"
+    kind = f"small {network}" if size == "small" else f"{network} of full size"
     return f"""# {spec.title}
 
-**For demonstration only. Never use it on patients.** This small {network} was trained on synthetic phantoms alone;
+**For demonstration only. Never use it on patients.** This {kind} was trained on synthetic phantoms alone;
 it has never seen a scan of a person, and what it does on one is undefined.
 
 - Made by `training/make_demo_model.py`, which can be run again.

@@ -70,6 +70,11 @@ def aimed(words: str, *, met: bool) -> str:
     return f"{words} {'met' if met else '**missed**'}"
 
 
+_SCAN_AIM = 5.0  # ns a token and channel
+_CT_AIMS = {("prepare", 14): (4.0, None), ("export", 14): (7.0, None), ("export", 61): (30.0, 4e9)}  # seconds, bytes
+_START_AIM = 0.3  # seconds
+
+
 def scan_rows(figures: list[Entry]) -> list[Row]:
     """The scan: each backend at each length and number of channels against the plain loop."""
     alone = next((entry["ns"] for entry in figures if entry["curve"] == "exp"), None)
@@ -87,6 +92,7 @@ def scan_rows(figures: list[Entry]) -> list[Row]:
                 faster(entry["ratio"]),
                 f"{number(entry['ns'])} ns a token and channel",
                 f"the plain loop: {number(entry['reference_ns'])} ns{note}",
+                aimed(f"{_SCAN_AIM:g} ns", met=entry["ns"] <= _SCAN_AIM) if main and not entry["backward"] else "",
                 main=main,
             )
         )
@@ -97,6 +103,7 @@ def scan_rows(figures: list[Entry]) -> list[Row]:
                     f"**{number(alone / entry['ns'])} x** as fast",
                     f"{number(entry['ns'])} ns a token and channel",
                     f"`torch.exp` alone, for as many exponentials: {number(alone)} ns",
+                    aimed("1 x", met=entry["ns"] <= alone),
                 )
             )
     return rows
@@ -120,10 +127,21 @@ def ct_rows(figures: list[Entry]) -> list[Row]:
                 f"{faster(peer['total'] / ours['total'])}, {of_memory(ours['peak_bytes'] / peer['peak_bytes'])}",
                 own,
                 f"{PEER}: {seconds(peer['total'])}, {gigabytes(peer['peak_bytes'])}",
-                main=entry["scale"] == largest and entry["stage"] == "export",
+                _ct_aim(entry),
+                main=entry["scale"] == largest and entry["stage"] in ("prepare", "export"),
             )
         )
     return rows
+
+
+def _ct_aim(entry: Entry) -> str:
+    """What was aimed at for this stage of the whole CT."""
+    most, memory = _CT_AIMS.get((entry["stage"], entry["classes"]), (None, None))
+    if most is None or entry["scale"] != 1:
+        return ""
+    aims = [aimed(f"{most:g} s", met=entry["ours"]["total"] <= most)]
+    aims += [] if memory is None else [aimed(gigabytes(memory), met=entry["ours"]["peak_bytes"] <= memory)]
+    return ", ".join(aims)
 
 
 def whole_rows(figures: list[Entry]) -> list[Row]:
@@ -232,7 +250,9 @@ def start_rows(figures: list[Entry]) -> list[Row]:
             said = "torch not imported" if not entry["torch"] else "**torch imported**"
             rows.append(
                 Row(f"`{entry['what']}`", faster(entry["ratio"]) if entry["ratio"] else "",
-                    f"{seconds(entry['best_s'])} (median {seconds(entry['median_s'])}), {said}", against)
+                    f"{seconds(entry['best_s'])} (median {seconds(entry['median_s'])}), {said}", against,
+                    aimed(seconds(_START_AIM), met=entry["best_s"] <= _START_AIM and not entry["torch"])
+                    if entry["what"].endswith("--help") else "")
             )  # fmt: skip
         elif entry is not peer:
             rows.append(Row(f"`{entry['what']}`", "", "", seconds(entry["best_s"]), main=False))

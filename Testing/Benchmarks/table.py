@@ -72,7 +72,7 @@ def readme_block(kept: dict[str, Entry]) -> str:
         "what its process held. Commands, all figures and plots are in [FIGURES.md](Testing/Benchmarks/FIGURES.md).",
         "Random weights make labels like noise, with borders everywhere: there rounding decides voxels, on both sides",
         "(FIGURES.md says how many stay the same in float64). Trained are the bundled models, and those that",
-        "`training/make_demo_model.py` makes in some minutes (`phantom-...`).",
+        "`training/make_demo_model.py` makes (`phantom-...`).",
     ]
     return "\n".join([BEGIN, "", *text, "", *where, "", *_table(lines), "", END])
 
