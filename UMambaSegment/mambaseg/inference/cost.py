@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from mambaseg.lean import make_lean
 from mambaseg.lean.convolution import convolve
 
 _FLOAT = 4
-_LONGEST_TRIAL = 1.5  # seconds; a pass that is likely to take longer is estimated from its operations
+_LONGEST_TRIAL = 1.5  # seconds; a pass that is likely to take longer is tried on a part of the patch
 _SCAN = (1, 64, 4096)
 _STATE = 16
 
@@ -73,15 +74,58 @@ def _rates(device_name: str) -> tuple[float, float]:
     return macs / convolved, networks.counting.scan_operations(_SCAN, _STATE, skip=False, gate=False) / scanned
 
 
-def _seconds(
-    network: nn.Module, shape: tuple[int, ...], device_name: str, *, lean: bool, half: torch.dtype | None
-) -> float:
+def _estimate(network: nn.Module, shape: tuple[int, ...], device_name: str) -> float:
+    """Seconds of a pass by its operations: less than it takes, as norms and copies are not counted."""
     counted = networks.count_operations(network, shape)
     convolutions, scans = _rates(device_name)
-    estimate = (counted.total - counted.scan) / convolutions + counted.scan / scans
+    return (counted.total - counted.scan) / convolutions + counted.scan / scans
+
+
+def trial_size(patch: tuple[int, ...], divisor: tuple[int, ...], most: float) -> tuple[int, ...]:
+    """A size that a trial may run in place of a patch, with at most so large a part of its voxels if there is one.
+
+    The longest axis is halved while the network takes the half and its coarsest map keeps two voxels along it.
+    """
+    size, wanted = list(patch), most * math.prod(patch)
+    while math.prod(size) > wanted:
+        fit = [axis for axis, n in enumerate(size) if n % (2 * divisor[axis]) == 0 and n >= 4 * divisor[axis]]
+        if not fit:
+            break
+        longest = max(fit, key=lambda axis: size[axis])
+        size[longest] //= 2
+    return tuple(size)
+
+
+def network_for(name: str, arguments: dict[str, Any], size: tuple[int, ...]) -> networks.SegmentationNetwork:
+    """A network that takes this size: one that is tied to its patch (U-Mamba Enc) is built for the size."""
+    network = networks.build(name, **arguments)
+    if network.patch_size in (None, size):
+        return network
+    return networks.build(name, **{**arguments, "patch_size": list(size)})
+
+
+def _seconds(
+    name: str,
+    arguments: dict[str, Any],
+    patch: tuple[int, ...],
+    device_name: str,
+    *,
+    lean: bool,
+    half: torch.dtype | None,
+) -> float:
+    """Seconds of a pass: of a trial, which is on a part of the patch where the whole one takes long."""
+    network = networks.build(name, **arguments)
+    shape = (1, arguments["in_channels"], *patch)
+    estimate = _estimate(network, shape, device_name)
+    part = 1.0
     if estimate > _LONGEST_TRIAL:
-        return estimate
-    # small networks spend their time on norms and copies, which operations do not tell: run one
+        size = trial_size(patch, network.divisor, _LONGEST_TRIAL / estimate)
+        part = math.prod(size) / math.prod(patch)
+        if estimate * part > _LONGEST_TRIAL:
+            return estimate
+        network = network_for(name, arguments, size)
+        shape = (1, arguments["in_channels"], *size)
+    # norms and copies take time that operations do not tell: run one
     device = torch.device(device_name)
     mixed = contextlib.nullcontext() if half is None else torch.autocast(device.type, dtype=half)
     try:
@@ -90,7 +134,7 @@ def _seconds(
             make_lean(placed)
         image = torch.zeros(*shape, device=device)
         with torch.inference_mode(), mixed:
-            return _best_of(lambda: placed(image), device, 2)
+            return _best_of(lambda: placed(image), device, 2) / part
     except RuntimeError as error:
         if device.type == "cpu" or not is_out_of_memory(error):
             raise
@@ -122,10 +166,10 @@ def network_cost(
         Type that it is timed in, by autocast; None for float32. Bytes are those of float32 always.
     """
     name, arguments = json.loads(description)
-    network = networks.build(name, **arguments)
-    shape = (1, arguments["in_channels"], *patch)
+    with torch.device("meta"):
+        parameters = networks.count_parameters(networks.build(name, **arguments))
     return NetworkCost(
-        networks.count_parameters(network) * _FLOAT,
+        parameters * _FLOAT,
         described_activation_bytes(description, patch, lean=lean),
-        _seconds(network, shape, device_name, lean=lean, half=half),
+        _seconds(name, arguments, patch, device_name, lean=lean, half=half),
     )
