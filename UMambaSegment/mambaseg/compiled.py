@@ -37,7 +37,8 @@ KERNELS: dict[str, tuple[str, str, str]] = {
     "moments": ("lean.norm_kernel", "moments_kernel", "3C i64 i64 d1C d3C d3C"),
     "apply": ("lean.norm_kernel", "apply_kernel", "3C 2C 2C 2C 3C bool f32 i64 i64 3C"),
     "convolve": ("lean.token_kernel", "convolve_kernel", "3A 3C 3C i64 3C"),
-    "scan_tokens": ("lean.token_kernel", "scan_tokens_kernel", "3C 3C 3C i64 3A 2C 1C 1C 3C 3C"),
+    "scan_tokens": ("lean.token_kernel", "scan_tokens_kernel", "3C 3C 3C i64 3A 2C 1C 1C 3C 4C 3C 3C"),
+    "carry_tokens": ("lean.pieces_kernel", "carry_tokens_kernel", "3C 3C i64 3A 2C 1C 4C 3C"),
     "picture": ("scan.lanes_picture", "picture_kernel", "3A 4A 3A 4A 4A 2A 2A i64 i64 4C"),
 }
 _COMPILE = threading.RLock()

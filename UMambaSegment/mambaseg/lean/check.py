@@ -12,7 +12,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from mambaseg.layers import MambaLayer, PlainResidualBlock, ResidualMambaLayer
+from mambaseg.layers import Mamba, MambaLayer, PlainResidualBlock, ResidualMambaLayer
 from mambaseg.lean.convert import make_lean
 from mambaseg.scan.probe import fault_of
 from mambaseg.scan.reference import largest_error
@@ -30,23 +30,28 @@ class LeanCheck:
     reason: str
 
 
-def _trial() -> tuple[nn.Module, Tensor]:
+def _trial() -> tuple[nn.Module, Tensor, Tensor]:
     before = torch.default_generator.get_state()
     try:
         torch.default_generator.manual_seed(7)
         layers = nn.Sequential(
             PlainResidualBlock(3, 1, 8, (3, 3, 3)), MambaLayer(8), ResidualMambaLayer(8, 16), nn.GroupNorm(8, 16)
         )
-        return layers.eval(), torch.randn(1, 1, 6, 14, 12)
+        return layers.eval(), torch.randn(1, 1, 6, 14, 12), torch.randn(1, 600, 8)
     finally:
         torch.default_generator.set_state(before)
 
 
 def _lean_error() -> float:
-    plain, image = _trial()
+    """Of a few layers against the plain form, and of a sequence in pieces (many threads) against the whole."""
+    from mambaseg.lean.stream import Streamed
+
+    plain, image, tokens = _trial()
     lean = make_lean(copy.deepcopy(plain))
+    mamba = next(module for module in plain.modules() if isinstance(module, Mamba))
     with torch.inference_mode(), torch.autocast("cpu", enabled=False):
-        return largest_error([lean(image)], [plain(image)])
+        whole, cut = (Streamed(mamba, 1, pieces)(tokens) for pieces in (1, 3))
+        return largest_error([lean(image), cut], [plain(image), whole])
 
 
 def try_lean() -> LeanCheck:

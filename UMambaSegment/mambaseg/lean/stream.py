@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -18,10 +19,12 @@ from torch.nn import functional
 from mambaseg.compiled import launch
 from mambaseg.layers.mamba import Mamba
 from mambaseg.lean.sizes import CONV, LANES, STATE
+from mambaseg.scan.piece_states import start_states
 
 _NUMBERS = 1 << 19  # inner numbers in a chunk: 2 MiB, several of which stay in a cache
 _LEAST_TOKENS = 512
 _PIECES = 8
+_LEAST_PIECE = 2048  # tokens: a shorter one is not worth what cutting costs
 _LOG2E = math.log2(math.e)
 
 
@@ -36,6 +39,15 @@ def chunks(length: int, inner: int) -> Iterator[slice]:
     tokens = max(_LEAST_TOKENS, _NUMBERS // inner)
     for first in range(0, length, tokens):
         yield slice(first, min(first + tokens, length))
+
+
+def pieces_of(batch: int, tokens: int, inner: int, threads: int) -> int:
+    """Into how many pieces a chunk is scanned: several only where there are two threads or more a block of channels.
+
+    Cutting costs up to the scan again. Whether a chunk is cut depends on the number of threads, into how many pieces on
+    its shape alone; results with and without pieces differ by rounding.
+    """
+    return max(1, min(_PIECES, tokens // _LEAST_PIECE)) if 2 * batch * inner // LANES <= threads else 1
 
 
 @dataclass
@@ -55,11 +67,14 @@ class Streamed:
         The block; `fits` said yes.
     batch
         How many sequences.
+    pieces
+        Into how many pieces a chunk is scanned side by side; `pieces_of` says if None.
     """
 
-    def __init__(self, mamba: Mamba, batch: int) -> None:
+    def __init__(self, mamba: Mamba, batch: int, pieces: int | None = None) -> None:
         inner = mamba.A_log.shape[0]
         self._mamba = mamba
+        self._pieces = pieces
         weights = mamba.conv1d.weight.detach()[:, 0].float()
         bias = weights.new_zeros(inner) if mamba.conv1d.bias is None else mamba.conv1d.bias.detach().float()
         taps = torch.cat((weights, bias[:, None]), dim=1)
@@ -84,11 +99,23 @@ class Streamed:
         _multiply(u, mamba.x_proj.weight, mixed)
         _multiply(mixed[..., : mamba.dt_rank], mamba.dt_proj.weight, step)
         if not both.is_meta:
-            launch(
-                "scan_tokens", u.numpy(), step.numpy(), mixed.numpy(), mamba.dt_rank, gate.numpy(),
-                self._rates.numpy(), self._bias.numpy(), self._skip.numpy(), carried.states.numpy(), u.numpy(),
-            )  # fmt: skip
+            self._scan(u, step, mixed, gate)
         return functional.linear(u, mamba.out_proj.weight)
+
+    def _scan(self, u: Tensor, step: Tensor, mixed: Tensor, gate: Tensor) -> None:
+        """Scan a chunk in place of ``u``, and keep the state after it."""
+        batch, length, inner = u.shape
+        pieces = self._pieces or pieces_of(batch, length, inner, torch.get_num_threads())
+        ends = np.empty((batch, pieces, inner, STATE), np.float32)
+        sums = np.empty((batch, pieces, inner), np.float32)
+        states, rank, rates = self._carried.states.numpy(), self._mamba.dt_rank, self._rates.numpy()
+        given = (step.numpy(), mixed.numpy(), rank, gate.numpy(), rates, self._bias.numpy())
+        launch("scan_tokens", u.numpy(), *given, self._skip.numpy(), states, ends, sums, u.numpy())
+        last = ends[:, 0]
+        if pieces > 1:
+            starts, last = start_states(states, rates / _LOG2E, ends, sums)
+            launch("carry_tokens", *given, starts, u.numpy())
+        self._carried.states = torch.from_numpy(np.ascontiguousarray(last))
 
     def _room(self, batch: int, length: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Memory for a chunk's numbers, taken once: memory taken anew has to be cleared by the system."""

@@ -60,7 +60,7 @@ def _add_gated(_context: Any, _out: Any, _gates: Any, _y: Any, _count: Any, _gat
 
 
 @register_jitable  # type: ignore[untyped-decorator]
-def _is_left(total: Any, rates: Any, starts: Any) -> bool:
+def is_left(total: Any, rates: Any, starts: Any) -> bool:
     """Whether any of sixteen channels' start states is still felt after a sum of steps ``total``."""
     for c in range(LANES):
         start = starts[c]
@@ -109,7 +109,7 @@ def carry_kernel(  # noqa: C901  (numba runs in parallel only what stands in one
             count = min(STRETCH, end - t0)
             left = np.zeros(state, np.bool_)
             for n in range(state):
-                left[n] = not softplus or _is_left(total, rates[n], states[n])  # bare steps may be negative
+                left[n] = not softplus or is_left(total, rates[n], states[n])  # bare steps may be negative
             if not left.any():
                 break
             bring(delta_at + t0 * 4, delta.strides[1] // 4, step.ctypes.data, width, count)

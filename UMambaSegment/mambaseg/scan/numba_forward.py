@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor
 from mambaseg.compiled import launch
 from mambaseg.scan.lane_moves import STRETCH
 from mambaseg.scan.numba_inputs import as_array, kernel_inputs
+from mambaseg.scan.piece_states import start_states
 from mambaseg.scan.probe import fault_of
 from mambaseg.scan.problem import ScanProblem
 from mambaseg.scan.reference import largest_error
@@ -97,24 +97,10 @@ def run_forward(
     launch("scan", *inputs, as_array(problem.start_state()), pieces, y, ends, sums, kept)
     last = ends[:, 0]
     if pieces > 1:
-        starts, last = _start_states(problem, ends, sums)
+        starts, last = start_states(as_array(problem.start_state()), as_array(problem.A), ends, sums)
         _, delta, A, _, C, _, *rest = inputs
         launch("carry", delta, A, C, *rest, starts, y)
     return torch.from_numpy(y), torch.from_numpy(last), torch.from_numpy(kept)
-
-
-def _start_states(problem: ScanProblem, ends: Any, sums: Any) -> tuple[Any, Any]:
-    """The state before each piece ``(batch, pieces, dim, state)`` and after the last, from each piece's own end state.
-
-    ``ends`` ``(batch, pieces, dim, state)``: the first piece's is right, the others' began at zero; ``sums`` ``(batch,
-    pieces, dim)``: their sums of steps. In double precision: these few numbers reach over whole pieces.
-    """
-    states = [as_array(problem.start_state()).astype(np.float64), ends[:, 0].astype(np.float64)]
-    with np.errstate(over="ignore", invalid="ignore"):  # NaN and infinities go on as they do token by token
-        decays = np.exp(sums[..., None] * as_array(problem.A).astype(np.float64))
-        for piece in range(1, ends.shape[1]):
-            states.append(ends[:, piece] + decays[:, piece] * states[-1])
-        return np.stack(states[:-1], axis=1, dtype=np.float32, casting="same_kind"), states[-1].astype(np.float32)
 
 
 def picture_numba(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, delta_bias: Tensor) -> Tensor:

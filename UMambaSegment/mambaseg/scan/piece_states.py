@@ -1,0 +1,22 @@
+"""The states between the pieces of a sequence that were scanned side by side, from what each piece found by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def start_states(start: Any, A: Any, ends: Any, sums: Any) -> tuple[Any, Any]:
+    """The state before each piece ``(batch, pieces, dim, state)`` and after the last, from each piece's own end state.
+
+    ``start`` ``(batch, dim, state)`` is before the first, ``A`` ``(dim, state)``; ``ends`` ``(batch, pieces, dim,
+    state)``: the first piece's is right, the others' began at zero; ``sums`` ``(batch, pieces, dim)``: their sums of
+    steps. In double precision: these few numbers reach over whole pieces.
+    """
+    states = [start.astype(np.float64), ends[:, 0].astype(np.float64)]
+    with np.errstate(over="ignore", invalid="ignore"):  # NaN and infinities go on as they do token by token
+        decays = np.exp(sums[..., None] * A.astype(np.float64))
+        for piece in range(1, ends.shape[1]):
+            states.append(ends[:, piece] + decays[:, piece] * states[-1])
+        return np.stack(states[:-1], axis=1, dtype=np.float32, casting="same_kind"), states[-1].astype(np.float32)
