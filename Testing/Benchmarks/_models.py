@@ -15,6 +15,7 @@ any 3D network in some minutes.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +128,11 @@ def build_plain(spec: Any, state: Any = None) -> Any:
     return network.eval()
 
 
-def model_of(job: dict[str, Any]) -> Any:
-    """The model that a job names: a trained one, or the network, its size and the file of its weights, if any."""
+def model_of(job: dict[str, Any], folds: int = 1) -> Any:
+    """The model that a job names: a trained one, or the network, its size and the file of its weights, if any.
+
+    Of the latter there may be several ``folds``, all with the same weights.
+    """
     import torch
 
     from mambaseg.models.model import MemoryWeights, Model
@@ -138,7 +142,9 @@ def model_of(job: dict[str, Any]) -> Any:
     spec = make_spec(job["network"], job["size"], job["classes"], job["target"])
     place = job.get("weights")
     state = torch.load(place, weights_only=True) if place else build_plain(spec).state_dict()
-    return Model(spec, MemoryWeights({"0": state}, {"0": "0" * 64}))
+    names = [str(fold) for fold in range(folds)]
+    spec = replace(spec, weights=tuple(replace(spec.weights[0], fold=name) for name in names))
+    return Model(spec, MemoryWeights(dict.fromkeys(names, state), dict.fromkeys(names, "0" * 64)))
 
 
 def save_weights(place: str, volume: str, **job: Any) -> dict[str, float]:

@@ -210,6 +210,15 @@ def percent(part: float) -> str:
     return "100 %" if part == 1 else f"{int(part * 1e6) / 1e4:.4f} %"
 
 
+_WAYS = {
+    "plain": "",
+    "probabilities": ", probabilities too",
+    "bfloat16": ", bfloat16",
+    "folds": ", three folds kept",
+    "warm": ", the second run",
+}
+
+
 def forecast_rows(figures: list[Entry]) -> list[Row]:
     """Forecast and run; one row sums up those that matter."""
     rows = []
@@ -221,10 +230,11 @@ def forecast_rows(figures: list[Entry]) -> list[Row]:
             Row("forecast of memory, runs above 500 MB", f"**{good} of {len(heavy)}** within 20 %",
                 f"at worst {gigabytes(worst['said']['bytes'])} said",
                 f"{gigabytes(worst['found']['peak_above_bytes'])} taken (`{worst['network']}` {worst['size']}, "
-                f"{size_text(worst['shape'])})", aimed("all", met=good == len(heavy)))
+                f"{size_text(worst['shape'])}{_WAYS[worst.get('way', 'plain')]})", aimed("all", met=good == len(heavy)))
         )  # fmt: skip
     rows.extend(
-            Row(f"forecast, `{entry['network']}` {entry['size']}, {size_text(entry['shape'])}",
+            Row(f"forecast, `{entry['network']}` {entry['size']}, {size_text(entry['shape'])}"
+                f"{_WAYS[entry.get('way', 'plain')]}",
                 f"memory **{entry['memory_ratio']:.2f}**, time **{entry['time_ratio']:.2f}** of what was taken",
                 f"said {gigabytes(entry['said']['bytes'])}, {seconds(entry['said']['seconds'])}",
                 f"taken {gigabytes(entry['found']['peak_above_bytes'])}, {seconds(entry['found']['total'])}",
@@ -263,8 +273,10 @@ def batch_rows(figures: list[Entry]) -> list[Row]:
     """Cohorts."""
     return [
         Row(f"`segment_batch`, {entry['cases']} cases of {size_text(entry['shape'])}, `{entry['network']}`",
-            faster(entry["ratio"]), f"{number(entry['cases_an_hour']['batch'])} cases an hour",
-            f"reading, `segment` and writing in a loop: {number(entry['cases_an_hour']['loop'])}"
+            faster(entry["ratio"]), f"{number(entry['cases_an_hour']['batch'])} cases an hour, "
+            f"{gigabytes(entry['ours']['peak_above_bytes'])}",
+            f"reading, `segment` and writing in a loop: {number(entry['cases_an_hour']['loop'])}, "
+            f"{gigabytes(entry['loop']['peak_above_bytes'])}"
             + ("" if entry["same_labels"] else "; **labels differ**"))
         for entry in figures
     ]  # fmt: skip

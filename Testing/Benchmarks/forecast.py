@@ -1,15 +1,18 @@
 """What `mambaseg.forecast` says, beside what the run then takes: peak memory above the process's start, and seconds.
 
     python3 dev.py bench forecast [--networks ...] [--size small full] [--sizes 0.25 0.5 1] [--classes 14]
+                                  [--ways plain probabilities bfloat16 folds warm]
 
 All six networks on the phantom's 512x424x300 CT and smaller ones (`--sizes`: fractions of its edges); the 2D networks
 go slice by slice. Forecast and run are each in a process of its own; the run's process has all libraries, the model's
 weights and the volume loaded when it begins. Ratios are forecast to measured. Where the measured peak is above 500 MB,
-the line says whether the forecast is within 20 %.
+the line says whether the forecast is within 20 %. Other ways to run are those with every structure's probabilities, in
+bfloat16, with three folds whose networks are kept as the worker keeps them, and the second run of a process.
 """
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -20,27 +23,43 @@ from _process import Meter, answer_if_child, enough_memory, measure
 from _record import Entry, Record, parser_of, run
 
 NETWORKS = (*_models.NETWORKS_3D, *_models.NETWORKS_2D)
+WAYS = ("plain", "probabilities", "bfloat16", "folds", "warm")
+FOLDS = 3
 MATTERS, WITHIN = 500e6, 0.2
 
 
-def foretell(volume: str, **job: Any) -> dict[str, Any]:
+def _begin(volume: str, way: str, job: dict[str, Any]) -> tuple[Any, ...]:
+    """Volume, model, options and kept networks; the process is made warm where that is the way."""
+    import mambaseg
+    from mambaseg.inference import pipeline  # noqa: F401  (so that it is loaded before the measurement)
+    from mambaseg.inference.kept import SHARE, NetworkCache
+
+    model, image = _models.model_of(job, FOLDS if way == "folds" else 1), _volume.load(volume)
+    mambaseg.scan.available_backends("cpu")
+    precision = "bfloat16" if way == "bfloat16" else "auto"
+    options = mambaseg.Options(device="cpu", precision=precision, probabilities=way == "probabilities")
+    networks = NetworkCache(SHARE) if way in ("folds", "warm") else None
+    if way == "warm":
+        mambaseg.segment(image, model, options, networks=networks)
+    return image, model, options, networks
+
+
+def foretell(volume: str, way: str, **job: Any) -> dict[str, Any]:
     """What the forecast says, as a person would ask for it."""
     import mambaseg
 
-    model, image = _models.model_of(job), _volume.load(volume)
-    said = mambaseg.forecast(image, model, mambaseg.Options(device="cpu"))
+    image, model, options, networks = _begin(volume, way, job)
+    said = mambaseg.forecast(image, model, options, networks=networks)
     return {"bytes": said.host_bytes, "seconds": said.seconds, "tiles": said.tiles}
 
 
-def segment(volume: str, **job: Any) -> dict[str, float]:
+def segment(volume: str, way: str, **job: Any) -> dict[str, float]:
     """What the run takes."""
     import mambaseg
-    from mambaseg.inference import pipeline  # noqa: F401  (so that it is loaded before the measurement)
 
-    model, image = _models.model_of(job), _volume.load(volume)
-    mambaseg.scan.available_backends("cpu")
+    image, model, options, networks = _begin(volume, way, job)
     meter = Meter()
-    result = mambaseg.segment(image, model, mambaseg.Options(device="cpu"))
+    result = mambaseg.segment(image, model, options, networks=networks)
     answer = meter.answer()
     return {**answer, "network": result.report["timings_s"]["network"]}
 
@@ -64,10 +83,11 @@ def one_run(record: Record, scale: float, job: dict[str, Any]) -> None:
     peak = max(1, found["peak_above_bytes"])
     memory, seconds = said["bytes"] / peak, said["seconds"] / found["total"]
     record.add(
-        f"memory {memory:5.2f} ({verdict(said['bytes'], peak)}), time {seconds:5.2f} | {job['network']} {job['size']}, "
+        f"memory {memory:5.2f} ({verdict(said['bytes'], peak)}), time {seconds:5.2f} | {job['network']} {job['size']} "
+        f"{job['way']}, "
         f"{_volume.size_text(shape)}, {said['tiles']} passes: said {said['bytes'] / 1e9:.2f} GB, "
         f"{said['seconds']:.1f} s; took {peak / 1e9:.2f} GB, {found['total']:.1f} s",
-        {"network": job["network"], "size": job["size"], "classes": job["classes"], "scale": scale,
+        {"network": job["network"], "size": job["size"], "way": job["way"], "classes": job["classes"], "scale": scale,
          "shape": list(shape), "said": said, "found": found, "memory_ratio": memory, "time_ratio": seconds,
          "memory_verdict": verdict(said["bytes"], peak)},
     )  # fmt: skip
@@ -80,6 +100,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--size", nargs="+", choices=_models.SIZES, default=["small"])
     parser.add_argument("--sizes", type=float, nargs="+", default=[0.25, 0.5, 1.0])
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=["plain"])
     parser.add_argument("--classes", type=int, default=14)
     chosen = parser.parse_args()
     if chosen.quick:
@@ -90,8 +111,8 @@ def main() -> None:
         for scale in sorted(chosen.sizes):
             _volume.save_phantom(Path(place), scale)
             for network in chosen.networks:
-                for size in chosen.size:
-                    job = {"volume": place, "network": network, "size": size, "classes": chosen.classes}
+                for size, way in itertools.product(chosen.size, chosen.ways):
+                    job = {"volume": place, "network": network, "size": size, "way": way, "classes": chosen.classes}
                     one_run(record, scale, {**job, "target": _volume.TARGET})
     record.finish(draw)
 

@@ -268,6 +268,20 @@ def test_forecast_and_run_are_set_side_by_side(tmp_path: Path, network: str):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("network", "size", "scale"), [("umamba_enc", "full", 0.4), ("lightm_unet", "full", 0.4), ("vm_unet", "full", 0.5)]
+)
+def test_the_forecast_of_memory_is_within_a_fifth(tmp_path: Path, network: str, size: str, scale: float):
+    place = tmp_path / "forecast.json"
+    ways = ("plain", "probabilities", "bfloat16", "folds", "warm")
+    ran = bench("forecast", "--networks", network, "--size", size, "--sizes", scale, "--ways", *ways, "--json", place)
+    assert ran.returncode == 0, ran.stderr
+    figures = json.loads(place.read_text(encoding="utf-8"))["figures"]
+    assert [entry["way"] for entry in figures] == list(ways)
+    assert {entry["way"]: entry["memory_verdict"] for entry in figures} == dict.fromkeys(ways, "within 20 %")
+
+
+@pytest.mark.slow
 def test_start_runs_and_loads_no_torch(tmp_path: Path):
     figures = {entry["what"]: entry for entry in written(tmp_path, "start")["figures"]}
     assert figures["mambaseg --help"]["torch"] is False

@@ -1,14 +1,21 @@
-"""What a pass costs is found on a part of the patch where the whole one would take long."""
+"""What a pass costs: its time by a trial, of a part of the patch if the whole one takes long; its memory by shapes."""
 
 from __future__ import annotations
 
+import contextlib
 import math
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from mambaseg import networks
+from mambaseg.inference.activations import _HalfPrecision, activation_bytes
 from mambaseg.inference.cost import network_for, trial_size
+from mambaseg.layers import MambaLayer
+from mambaseg.networks.counting import shapes_only
 
 UNET = {
     "n_stages": 3,
@@ -57,3 +64,47 @@ def test_every_network_runs_the_size_of_a_trial(name: str) -> None:
     with torch.inference_mode():
         assert network_for(name, arguments, size).eval()(torch.zeros(1, 1, *size)).shape == (1, 3, *size)
     assert network_for(name, arguments, PATCH).patch_size == whole.patch_size
+
+
+def test_weights_are_no_activations():
+    """A linear layer looks at its weights through a view, which holds nothing."""
+    wide = nn.Sequential(nn.Linear(512, 512), nn.Linear(512, 512))
+    assert activation_bytes(wide, (1, 1, 512)) <= 3 * 512 * 4
+
+
+def test_half_precision_halves_convolutions_and_leaves_what_scans():
+    """U-Mamba's layers run in float32 under any autocast, so half precision is not half of the memory."""
+    convolutions = nn.Sequential(*(nn.Conv3d(4, 4, 3, padding=1) for _ in range(3)))
+    shape = (1, 4, 16, 16, 16)
+    assert activation_bytes(convolutions, shape, half=True) <= 0.8 * activation_bytes(convolutions, shape)
+    scanning = MambaLayer(16)
+    shape = (1, 16, 16, 16, 16)
+    assert activation_bytes(scanning, shape, half=True) >= activation_bytes(scanning, shape)
+    assert not torch.is_autocast_enabled("cpu")
+
+
+def _note_type(kinds: list[tuple[str, torch.dtype]], place: str, _module: nn.Module, _given: object, out: Any) -> None:
+    if isinstance(out, torch.Tensor) and "norm" not in place:  # norms are in float32 on a card, and counted so
+        kinds.append((place, out.dtype))
+
+
+@pytest.mark.parametrize("name", list(BUILDS))
+def test_a_pass_in_half_precision_holds_what_is_said(name: str):
+    """The types of every layer's result, with values and on the meta device, are the same."""
+    arguments = {"spatial_dims": 3, "in_channels": 1, "num_classes": 3, **BUILDS[name]}
+    found = []
+    for half in (_HalfPrecision(), contextlib.nullcontext()):
+        network = networks.build(name, **arguments).eval()
+        if not found:
+            network = shapes_only(network)
+        kinds: list[tuple[str, torch.dtype]] = []
+        for place, module in network.named_modules():
+            module.register_forward_hook(partial(_note_type, kinds, place))
+        device = "meta" if not found else "cpu"
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16), half:
+            network(torch.zeros(1, 1, *PATCH, device=device))
+        found.append(kinds)
+    shadow, real = (dict(kinds) for kinds in found)
+    assert shadow == real
+    assert torch.bfloat16 in real.values()
+    assert (torch.float32 in real.values()) == (name != "residual_unet")

@@ -83,6 +83,7 @@ def forecast(
     model: Model | str,
     options: Options | None = None,
     memory: MemoryProbe | None = None,
+    networks: NetworkCache | None = None,
 ) -> Forecast:
     """Say what a run would need: memory on device and host, time, and what it will do if that does not fit.
 
@@ -92,8 +93,10 @@ def forecast(
         As for `segment`.
     memory
         Where free memory is asked for; the system if None.
+    networks
+        Those that the run will be given.
     """
     from mambaseg.inference.forecast import make_forecast
     from mambaseg.models import load_model
 
-    return make_forecast(_as_list(volume), load_model(model), options or Options(), memory)
+    return make_forecast(_as_list(volume), load_model(model), options or Options(), memory, networks)

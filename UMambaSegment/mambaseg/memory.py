@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from mambaseg.cgroups import container_headroom
+
 _FULL = ("out of memory", "busy or unavailable")
 
 
@@ -35,7 +37,7 @@ class SystemMemory:
             return _windows_memory()[0]
         if sys.platform == "darwin":
             return _mac_available()
-        return min(_linux_available(), _container_headroom())
+        return min(_linux_available(), container_headroom())
 
     def device_free(self, device: str) -> int | None:
         """Free memory of a CUDA (or ROCm) device, with what torch holds there unused; None for others.
@@ -60,16 +62,6 @@ def _linux_available() -> int:
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def _container_headroom() -> int:
-    folder = Path("/sys/fs/cgroup")
-    try:
-        limit = (folder / "memory.max").read_text(encoding="ascii").strip()
-        used = int((folder / "memory.current").read_text(encoding="ascii"))
-    except OSError:
-        return sys.maxsize  # not in a container with a limit of this kind
-    return sys.maxsize if limit == "max" else max(0, int(limit) - used)
 
 
 def _mac_available() -> int:

@@ -16,6 +16,7 @@ from torch import nn
 
 from mambaseg import networks, scan
 from mambaseg.inference.activations import described_activation_bytes
+from mambaseg.inference.first_run import note_computed
 from mambaseg.inference.strategy import is_out_of_memory
 from mambaseg.lean import make_lean
 from mambaseg.lean.convolution import convolve
@@ -35,7 +36,7 @@ class NetworkCost:
     parameter_bytes
         The weights.
     activation_bytes
-        Most that its tensors hold at once in float32.
+        Most that its tensors hold at once.
     seconds
         Time of one pass.
     """
@@ -134,11 +135,13 @@ def _seconds(
             make_lean(placed)
         image = torch.zeros(*shape, device=device)
         with torch.inference_mode(), mixed:
-            return _best_of(lambda: placed(image), device, 2) / part
+            found = _best_of(lambda: placed(image), device, 2)
     except RuntimeError as error:
         if device.type == "cpu" or not is_out_of_memory(error):
             raise
-    return estimate  # a run may still fit: it retreats to less memory
+        return estimate  # a run may still fit: it retreats to less memory
+    note_computed(len(patch))
+    return found / part
 
 
 @lru_cache(maxsize=16)
@@ -163,13 +166,13 @@ def network_cost(
     lean
         Whether it runs in the form of `mambaseg.lean`.
     half
-        Type that it is timed in, by autocast; None for float32. Bytes are those of float32 always.
+        Type that it runs in, by autocast; None for float32.
     """
     name, arguments = json.loads(description)
     with torch.device("meta"):
         parameters = networks.count_parameters(networks.build(name, **arguments))
     return NetworkCost(
         parameters * _FLOAT,
-        described_activation_bytes(description, patch, lean=lean),
+        described_activation_bytes(description, patch, lean=lean, half=half is not None),
         _seconds(name, arguments, patch, device_name, lean=lean, half=half),
     )

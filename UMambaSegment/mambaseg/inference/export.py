@@ -92,9 +92,14 @@ def label_values(spec: ModelSpec) -> NDArray[np.int64]:
     return np.array([0, *(label.value for label in spec.labels)], dtype=np.int64)
 
 
-def row_bands(wanted: Window, classes: int, budget: int) -> list[slice]:
-    """Bands of rows whose two kept slices of all classes stay within ``budget`` bytes."""
-    row = max(1, 2 * 4 * classes * (wanted[2].stop - wanted[2].start))
+def kept_slices(maps: int) -> int:
+    """Slices of all classes that a thread holds: two between output slices, and three more to make maps from."""
+    return 5 if maps else 2
+
+
+def row_bands(wanted: Window, classes: int, budget: int, slices: int = 2) -> list[slice]:
+    """Bands of rows of which so many slices of all classes stay within ``budget`` bytes."""
+    row = max(1, slices * 4 * classes * (wanted[2].stop - wanted[2].start))
     thick = max(1, budget // row)
     return [slice(first, min(first + thick, wanted[1].stop)) for first in range(wanted[1].start, wanted[1].stop, thick)]
 
@@ -175,8 +180,10 @@ class Decision:
     maps: dict[int, NDArray[np.float32]]
 
     def restored(self, frame: Frame) -> tuple[NDArray[np.integer[Any]], dict[int, NDArray[np.float32]]]:
-        """Labels and maps on the input's own axes."""
-        maps = {channel: np.asarray(frame.restore(volume), dtype=np.float32) for channel, volume in self.maps.items()}
+        """Labels and maps on the input's own axes; no map stays here, so that none but one is there twice."""
+        maps = {}
+        for channel in list(self.maps):
+            maps[channel] = np.asarray(frame.restore(self.maps.pop(channel)), dtype=np.float32)
         return np.asarray(frame.restore(self.labels), dtype=self.labels.dtype), maps
 
 
@@ -203,7 +210,7 @@ def decide(
     everything = {label.value for label in spec.labels}
     shown = everything if painted is None else painted
     job = _Job(logits, held, frame, spec, decision.labels, decision.maps, shown)
-    bands = row_bands(frame.wanted, logits.shape[0], band_bytes // workers)
+    bands = row_bands(frame.wanted, logits.shape[0], band_bytes // workers, kept_slices(len(decision.maps)))
     tasks = [(band, rows) for band in bands for rows in _stretches(frame.wanted[0], workers)]
     reporter.begin("export", len(tasks))
     if workers == 1:

@@ -6,9 +6,13 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import torch
+
 from mambaseg.devices import choose_device, choose_precision, device_title
 from mambaseg.inference.activations import describe_network
 from mambaseg.inference.cost import network_cost
+from mambaseg.inference.first_run import first_run_bytes
+from mambaseg.inference.kept import NetworkCache
 from mambaseg.inference.needs import StageBytes, stage_bytes
 from mambaseg.inference.passes import run_placements, runs_lean
 from mambaseg.inference.pipeline import allowed_mirror_axes, check_backend, chosen_folds
@@ -18,13 +22,10 @@ from mambaseg.inference.preprocess import make_frame
 from mambaseg.inference.tileplan import plan_tiles
 from mambaseg.memory import MemoryProbe, SystemMemory
 from mambaseg.models.model import Model
-from mambaseg.models.spec import ModelSpec
 from mambaseg.options import Options
 from mambaseg.volume import Volume
 
 _GIGA = 1e9
-# Kernels, threads and libraries that a process loads when it first computes, by the dimensions of its convolutions.
-_FIRST_RUN = {2: 180_000_000, 3: 280_000_000}
 _KEPT_BY_ALLOCATOR = 150_000_000  # blocks that are too small to be given back to the system
 
 
@@ -82,7 +83,7 @@ def _duration(seconds: float) -> str:
     return f"{round(seconds / 60)} min"
 
 
-def _host_peak(held: StageBytes, spec: ModelSpec, pass_bytes: int) -> int:
+def _host_peak(held: StageBytes, first_run: int, pass_bytes: int) -> int:
     """Largest sum of what the three stages hold in the computer's memory.
 
     ``pass_bytes`` is what a pass of the network takes there; some of it is counted in the export too, because the
@@ -90,11 +91,15 @@ def _host_peak(held: StageBytes, spec: ModelSpec, pass_bytes: int) -> int:
     """
     passes = 2 * held.image + held.sums + pass_bytes
     export = held.sums + held.export + min(pass_bytes, _KEPT_BY_ALLOCATOR)
-    return _FIRST_RUN[spec.network.spatial_dims] + max(held.prepare, passes, export)
+    return first_run + max(held.prepare, passes, export)
 
 
 def make_forecast(
-    volumes: Sequence[Volume], model: Model, options: Options, memory: MemoryProbe | None = None
+    volumes: Sequence[Volume],
+    model: Model,
+    options: Options,
+    memory: MemoryProbe | None = None,
+    networks: NetworkCache | None = None,
 ) -> Forecast:
     """Work out memory and time of a run.
 
@@ -104,6 +109,8 @@ def make_forecast(
         As for a run.
     memory
         Where free memory is asked for; the system if None.
+    networks
+        Where the run will find networks and keep them; if None, it builds one and keeps none.
 
     Raises
     ------
@@ -127,13 +134,15 @@ def make_forecast(
     lean = runs_lean(device, precision)
     device_free = probe.device_free(str(device))
     order = run_placements(frame, tiles, model, options, device, probe)
+    first_run = first_run_bytes(spec.network.spatial_dims)  # as it is before the trial
     cost = network_cost(describe_network(spec), spec.patch_size, str(device), lean=lean, half=precision)
-    activations = cost.activation_bytes // (1 if precision is None else 2) * order[0].tile_batch
-    pass_bytes = activations + cost.parameter_bytes
+    activations = cost.activation_bytes * order[0].tile_batch
+    kept = NetworkCache() if networks is None else networks
+    pass_bytes = activations + kept.to_come(model, str(device), len(folds), cost.parameter_bytes)
     on_host = device.type != "cuda"
-    held = stage_bytes(frame, tiles, spec, options)
+    held = stage_bytes(frame, tiles, spec, options, torch.get_num_threads() if on_host else 1)
     on_device = None if on_host else pass_bytes + held.sums
-    host = _host_peak(held, spec, pass_bytes) if on_host else _host_peak(replace(held, sums=0), spec, 0)
+    host = _host_peak(held, first_run, pass_bytes) if on_host else _host_peak(replace(held, sums=0), first_run, 0)
     mirrors = len(mirror_combinations(allowed_mirror_axes(spec) if options.mirror else ()))
     passes = len(tiles.tiles) * mirrors * len(folds)
     seconds = passes * cost.seconds

@@ -46,6 +46,11 @@ class NetworkCache:
         """What the kept networks hold."""
         return sum(_bytes(network) for network in self._networks.values())
 
+    def to_come(self, model: Model, device: str, folds: int, one: int) -> int:
+        """Bytes that a run of so many folds will add to what is kept, where a network holds ``one``."""
+        there = len(self._networks) if model is self._model and device == self._device else 0
+        return one * max(0, min(folds, max(1, self.budget // max(one, 1))) - there)
+
     def get(self, model: Model, fold: str, device: str, scan_backend: str, *, lean: bool = False) -> nn.Module:
         """Give a fold's network in evaluation mode, on a device, built only if it is not here.
 

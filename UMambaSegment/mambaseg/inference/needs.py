@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from mambaseg.inference.export import BAND_BYTES
+from mambaseg.inference.export import BAND_BYTES, kept_slices
 from mambaseg.inference.preprocess import Frame
 from mambaseg.inference.tileplan import TilePlan
 from mambaseg.models.spec import ModelSpec
@@ -36,14 +36,16 @@ class StageBytes:
     export: int
 
 
-def stage_bytes(frame: Frame, tiles: TilePlan, spec: ModelSpec, options: Options) -> StageBytes:
-    """Work out what a run of these sizes holds."""
+def stage_bytes(frame: Frame, tiles: TilePlan, spec: ModelSpec, options: Options, threads: int = 1) -> StageBytes:
+    """Work out what a run of these sizes holds; ``threads`` is how many decide labels side by side."""
     channels, classes = len(spec.channels), spec.network.num_classes
     crop, window, full = (math.prod(shape) for shape in (frame.there.old, tiles.window_shape, frame.full))
     image = channels * window * _FLOAT
     prepare = channels * crop * _FLOAT + image + (0 if frame.there.is_identity else 2 * crop * _FLOAT)
     plane = math.prod(frame.back.new[1:]) * _FLOAT
-    slices = min(BAND_BYTES, 2 * classes * plane) + 6 * plane
     label = 1 if max((one.value for one in spec.labels), default=0) <= 255 else 2
     maps = 0 if not options.probabilities else len(options.structures or spec.labels)
-    return StageBytes(prepare, image, (classes + 1) * window * _FLOAT, slices + 2 * full * (label + maps * _FLOAT))
+    slices = min(BAND_BYTES, threads * kept_slices(maps) * classes * plane) + threads * 6 * plane
+    # turned back one after the other, so that one of them at most is there twice
+    turned = 0 if frame.is_upright else full * (_FLOAT if maps else label)
+    return StageBytes(prepare, image, (classes + 1) * window * _FLOAT, slices + full * (label + maps * _FLOAT) + turned)

@@ -13,6 +13,7 @@ from mambaseg.devices import choose_precision
 from mambaseg.errors import NotFiniteError
 from mambaseg.inference.activations import spec_activation_bytes
 from mambaseg.inference.export import Decision, decide, open_decision
+from mambaseg.inference.first_run import note_computed
 from mambaseg.inference.kept import NetworkCache
 from mambaseg.inference.predict import PredictionSettings, TileCount, predict_logits
 from mambaseg.inference.preprocess import Frame
@@ -39,7 +40,7 @@ def run_placements(
     batch = 1
     if device.type == "cuda":
         precision = choose_precision(options.precision, device)
-        one = spec_activation_bytes(model.spec, lean=False) // (1 if precision is None else 2)
+        one = spec_activation_bytes(model.spec, lean=False, half=precision is not None)
         free, voxels = memory.device_free(str(device)), math.prod(model.spec.patch_size)
         batch = choose_tile_batch(device, len(tiles.tiles), one, free, voxels)
     return placements(device, batch, slab_count(frame, model.spec.patch_size))
@@ -202,7 +203,9 @@ class Passes:
             way.replays,
         )
         classes = self.model.spec.network.num_classes
-        return predict_logits(self._networks(device, way.precision), image, classes, tiles, settings, count)
+        logits = predict_logits(self._networks(device, way.precision), image, classes, tiles, settings, count)
+        note_computed(self.model.spec.network.spatial_dims)
+        return logits
 
     def _in_slabs(self, image: Tensor, frame: Frame, tiles: TilePlan, way: _Way) -> Decision:
         """Network and labels of one slab after the other."""

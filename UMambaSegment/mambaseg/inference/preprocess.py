@@ -71,6 +71,11 @@ class Frame:
     back: ResamplePlan
     wanted: Window
 
+    @property
+    def is_upright(self) -> bool:
+        """Whether the ``full`` grid has the input's axes already, so that `restore` copies nothing."""
+        return self.turn.is_identity and self.axes == (0, 1, 2)
+
     def restore(self, array: NDArray[np.generic]) -> NDArray[np.generic]:
         """Bring an array on the ``full`` grid back to the input's axes (contiguous)."""
         return np.ascontiguousarray(self.turn.undo(array.transpose(np.argsort(self.axes))))

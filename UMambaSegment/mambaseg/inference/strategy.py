@@ -14,10 +14,13 @@ from mambaseg.errors import ResourceError
 Answer = TypeVar("Answer")
 LARGEST_BATCH = 4
 _MOST_TILES, _MANY_VOXELS = 32, 1 << 21  # tiles of so many voxels together fill a large card
-# Where memory runs out outside PyTorch's own allocator for a device: its CPU allocator, MPS, what CUDA itself allocates
-# (pinned memory, modules, graphs), cuBLAS and cuDNN, Triton's launcher.
+# Where memory runs out outside PyTorch's own allocator for a device: its CPU allocator, C++'s and ITK's, MPS, what CUDA
+# itself allocates (pinned memory, modules, graphs), cuBLAS and cuDNN, Triton's launcher.
 _ALLOCATORS = (
     "DefaultCPUAllocator",
+    "std::bad_alloc",
+    "bad allocation",
+    "Failed to allocate memory for image",
     "MPS backend out of memory",
     "CUDA error: out of memory",
     "HIP error: out of memory",

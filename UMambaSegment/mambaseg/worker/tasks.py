@@ -102,7 +102,8 @@ class Tasks:
         from mambaseg.api import forecast
         from mambaseg.worker.exchange import load_volume
 
-        return forecast([load_volume(ref) for ref in request.volumes], model, options).to_json()
+        volumes = [load_volume(ref) for ref in request.volumes]
+        return forecast(volumes, model, options, networks=self.warm.networks()).to_json()
 
     def _batch(self, request: ask.BatchRequest, job: Job) -> Answer:
         options = Options.from_json(request.options)

@@ -1,0 +1,90 @@
+"""A forecast counts what a run will add to what its process holds: no more where networks or libraries are there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+
+import mambaseg
+from engine.inference_cases import make_model, make_spec, make_volume, smooth_image
+from mambaseg.inference.first_run import first_run_bytes, note_computed
+from mambaseg.inference.kept import SHARE, NetworkCache
+from mambaseg.inference.needs import stage_bytes
+from mambaseg.inference.preprocess import make_frame
+from mambaseg.inference.tileplan import plan_tiles
+from mambaseg.networks import count_parameters
+
+CPU = mambaseg.Options(device="cpu")
+SHAPE = (60, 64, 56)
+UPRIGHT = make_volume(smooth_image(SHAPE), (1.6, 1.7, 1.5))
+FULL = SHAPE[0] * SHAPE[1] * SHAPE[2]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """So much is free."""
+
+    free: int
+
+    def host_free(self) -> int:
+        return self.free
+
+    def device_free(self, _device: str) -> int | None:
+        return None
+
+
+def said(model, volume=UPRIGHT, options=CPU, networks=None) -> int:
+    return mambaseg.forecast(volume, model, options, networks=networks).host_bytes
+
+
+def test_it_fits_if_what_is_free_is_enough():
+    note_computed(3)
+    model = make_model(make_spec())
+    need = said(model)
+    assert mambaseg.forecast(UPRIGHT, model, CPU, Memory(need)).fits
+    short = mambaseg.forecast(UPRIGHT, model, CPU, Memory(need - 1))
+    assert not short.fits
+    assert short.host_free == need - 1
+    assert "If memory is short" in short.plan[1]
+
+
+def held_in_export(orientation: str, *, maps: bool) -> int:
+    spec = make_spec(orientation=orientation)
+    frame = make_frame([UPRIGHT], spec)
+    options = replace(CPU, probabilities=maps)
+    return stage_bytes(frame, plan_tiles(frame, spec.patch_size, 0.5), spec, options).export
+
+
+def test_what_is_decided_is_there_twice_only_while_axes_are_turned_back():
+    """Label maps in whole; of probability volumes one after the other."""
+    maps = len(make_spec().labels)
+    upright, turned = (held_in_export(letters, maps=False) for letters in ("LPS", "RAS"))
+    assert turned - upright == FULL
+    upright_maps, turned_maps = (held_in_export(letters, maps=True) for letters in ("LPS", "RAS"))
+    assert turned_maps - upright_maps == 4 * FULL
+    assert 4 * maps * FULL < upright_maps - upright < 4 * (maps + 1) * FULL
+
+
+def test_networks_that_are_kept_are_counted_until_they_are_there():
+    model = make_model(make_spec(folds=("0", "1", "2")))
+    one = 4 * count_parameters(model.build_network("0"))
+    bare = said(model)
+    cache = NetworkCache(SHARE)
+    assert said(model, networks=cache) == bare + 2 * one
+    mambaseg.segment(UPRIGHT, model, CPU, networks=cache)
+    assert said(model, networks=cache) == bare - one
+    assert said(make_model(make_spec()), networks=cache) == bare
+    assert said(model, networks=NetworkCache(one * 2)) == bare + one
+
+
+def test_what_a_process_loads_once_is_counted_once():
+    code = (
+        "from mambaseg.inference.first_run import first_run_bytes, note_computed\n"
+        "before = [first_run_bytes(dims) for dims in (2, 3)]\n"
+        "note_computed(3)\n"
+        "assert min(before) > 100_000_000 and first_run_bytes(3) == 0 and first_run_bytes(2) == before[0]\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    note_computed(3)
+    assert first_run_bytes(3) == 0
