@@ -16,7 +16,7 @@ from mambaseg.inference.predict import PredictionSettings, TileCount, predict_lo
 from mambaseg.inference.preprocess import make_frame
 from mambaseg.inference.progress import Reporter
 from mambaseg.inference.slabs import slab_count, slab_frames
-from mambaseg.inference.strategy import choose_tile_batch, placements
+from mambaseg.inference.strategy import choose_tile_batch, empty_cuda_cache, placements
 from mambaseg.inference.tileplan import plan_tiles
 from mambaseg.models.spec import Regions, Resampling
 
@@ -185,6 +185,20 @@ def test_the_order_of_retreat():
     cpu = placements(torch.device("cpu"), slabs=3)
     assert [(p.device, p.slabs) for p in cpu] == [("cpu", 1), ("cpu", 3)]
     assert len({p.text for p in cuda}) == len(cuda)
+
+
+def test_a_card_whose_recording_failed_goes_on(caplog: pytest.LogCaptureFixture):
+    def refuse() -> None:
+        raise RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED at CUDACachingAllocator.cpp")
+
+    empty_cuda_cache(refuse)
+    assert "because a recording failed" in caplog.text
+
+    def broken() -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        empty_cuda_cache(broken)
 
 
 def test_tile_batches_fit_half_of_what_is_free():

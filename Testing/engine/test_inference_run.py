@@ -197,7 +197,16 @@ def test_half_precision_agrees_but_for_the_borders():
     half = mambaseg.segment(VOLUME, model, mambaseg.Options(device="cpu", precision="bfloat16"))
     assert half.report["precision"] == "bfloat16"
     assert exact.report["precision"] == "float32"
-    assert np.mean(half.labels != exact.labels) < 0.05
+    assert np.mean(half.labels != exact.labels) < 0.05  # random weights: borders everywhere
+
+
+def test_half_precision_of_a_trained_model_agrees_in_999_of_1000_voxels():
+    model = mambaseg.load_model("demo-phantom")
+    scan = mambaseg.make_phantom(seed=900_001).volume
+    exact = mambaseg.segment(scan, model, mambaseg.Options(device="cpu"))
+    half = mambaseg.segment(scan, model, mambaseg.Options(device="cpu", precision="bfloat16"))
+    assert len(np.unique(exact.labels)) > 5
+    assert np.mean(half.labels == exact.labels) >= 0.999
 
 
 def test_a_device_that_is_not_here_is_refused():

@@ -177,13 +177,15 @@ TILES = {
 CASES = {**ISOTROPIC, **ANISOTROPIC, **AXES, **INTENSITIES, **TILES}
 
 
-def run_both(case: Case, *, probabilities: bool = False) -> tuple[Any, NDArray[Any], NDArray[Any] | None]:
+def run_both(
+    case: Case, *, probabilities: bool = False, backend: str = "torch"
+) -> tuple[Any, NDArray[Any], NDArray[Any] | None]:
     """Our result, nnU-Net's labels and its probabilities."""
     model = make_model(case.spec, case.seed)
     image = case.image()
     volumes = [make_volume(channel, case.spacing, is_2d=case.spacing[0] == 999.0) for channel in image]
     # the scan's backends are held together elsewhere; one that compiles would take most of this file's time
-    options = mambaseg.Options(device="cpu", probabilities=probabilities, scan_backend="torch", **case.options)
+    options = mambaseg.Options(device="cpu", probabilities=probabilities, scan_backend=backend, **case.options)
     ours = mambaseg.segment(volumes, model, options)
     folds: Sequence[str] = case.options.get("folds", case.spec.folds)
     network = model.build_network()
@@ -223,6 +225,15 @@ def test_labels_are_those_of_nnunet(name: str):
     assert_same_labels(ours.labels, theirs)
     if name != "all zero":
         assert len(np.unique(theirs)) >= 3, "the case tests nothing: almost all voxels have one label"
+
+
+@pytest.mark.parametrize("name", ["mamba", "mamba in every stage", "lightm"])
+def test_labels_are_those_of_nnunet_as_a_user_runs_it(name: str):
+    """With the backend and the form of the network that are chosen by themselves, beside the plain ones."""
+    pytest.importorskip("numba", reason="the form that a CPU chooses needs numba")
+    ours, theirs, _ = run_both(CASES[name], backend="auto")
+    assert ours.report["scan_backends"].keys() == {"numba"}
+    assert_same_labels(ours.labels, theirs)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import gc
 import torch
 from torch import nn
 
+from mambaseg.inference.strategy import empty_cuda_cache
 from mambaseg.lean import make_lean, make_plain
 from mambaseg.models.model import Model
 from mambaseg.networks import set_scan_backend
@@ -113,6 +114,6 @@ def free_device_memory() -> None:
 
 def _empty_device_caches() -> None:
     if torch.cuda.is_available():
-        torch.cuda.empty_cache()  # does nothing where CUDA was not used yet
+        empty_cuda_cache()
     if torch.backends.mps.is_available():
         torch.mps.empty_cache()

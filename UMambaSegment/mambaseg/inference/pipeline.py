@@ -31,6 +31,7 @@ from mambaseg.models.model import Model
 from mambaseg.models.spec import AS_STORED, ModelSpec
 from mambaseg.options import Options
 from mambaseg.result import Result
+from mambaseg.scan.advice import slow_scan_notes
 from mambaseg.version import VERSION
 from mambaseg.volume import Volume
 
@@ -286,6 +287,8 @@ class Run:
         prepared.image = None
         self._title = device_title(torch.device(passed.placement.device))
         self.notes.extend(passed.notes)
+        if used.get("torch") and self.options.scan_backend == "auto":
+            self.notes.extend(slow_scan_notes(used, scan.check_all(passed.placement.device)))
         if not self._keeps:
             self.networks.clear()
         self.built = self.networks.built - built

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -11,6 +12,7 @@ import torch
 
 from mambaseg.errors import ResourceError
 
+_log = logging.getLogger(__name__)
 Answer = TypeVar("Answer")
 LARGEST_BATCH = 4
 _MOST_TILES, _MANY_VOXELS = 32, 1 << 21  # tiles of so many voxels together fill a large card
@@ -26,6 +28,8 @@ _ALLOCATORS = (
     "HIP error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOCATION_FAILED",
     "Triton Error [CUDA]: out of memory",
 )
 
@@ -114,6 +118,21 @@ def choose_tile_batch(device: torch.device, tiles: int, tile_bytes: int, free: i
     return max(1, min(largest, tiles, free // 2 // max(tile_bytes, 1)))
 
 
+def empty_cuda_cache(empty: Callable[[], None] = torch.cuda.empty_cache) -> None:
+    """Give PyTorch's unused memory of CUDA devices back; does nothing where CUDA was not used yet.
+
+    After a recording that could not be ended PyTorch refuses this for the rest of the process
+    (https://github.com/pytorch/pytorch/issues/180395); what is unused then stays with the process, which is said in
+    the log and ends no run.
+    """
+    try:
+        empty()
+    except RuntimeError as error:
+        if "captures_underway" not in str(error):
+            raise
+        _log.warning("PyTorch keeps unused memory of the card for this process, because a recording failed: %s", error)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out: on an accelerator, or in PyTorch's or Python's own allocator.
 
@@ -161,7 +180,7 @@ def run_with_retreat(
             let_go()
         gc.collect()
         if placement.device.startswith("cuda"):
-            torch.cuda.empty_cache()
+            empty_cuda_cache()
     raise ResourceError(
         "There is too little memory for this run, even on the CPU. Close other programs, choose a region, "
         f"or take a computer with more memory. ({' '.join(fallbacks)})"
