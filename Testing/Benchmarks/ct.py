@@ -153,7 +153,7 @@ def main() -> None:
 
 
 def draw(value: Entry, place: Path) -> None:
-    """Bars of the stages at the largest size; below them the export's curves over classes and sizes."""
+    """Bars of the stages at the largest size; below them curves over classes and sizes."""
     import _plots
 
     found = value["figures"]
@@ -178,9 +178,9 @@ def draw(value: Entry, place: Path) -> None:
                 sides.append((part(entry["peer"]), _plots.VERMILION, _text(entry["peer"], part)))
             rows.append((entry["stage"], sides))
         _plots.bars(axes, title, rows, names=axes is panels[0][0])
-    for row, (kind, entries) in zip(panels[1:], curves.items(), strict=True):
+    for row, ((stage, kind), entries) in zip(panels[1:], curves.items(), strict=True):
         for axes, part, unit in zip(row, _PARTS, ("seconds", "peak memory in GB"), strict=True):
-            _plots.curves(axes, f"Export, {unit}", _ACROSS[kind])
+            _plots.curves(axes, f"{stage.capitalize()}, {unit}", _ACROSS[kind])
             x = [_x(entry, kind) for entry in entries]
             ends = []
             for side, name, colour in (("ours", "ours", _plots.BLUE), ("peer", "nnU-Net", _plots.VERMILION)):
@@ -194,13 +194,13 @@ def draw(value: Entry, place: Path) -> None:
     _plots.save(figure, place)
 
 
-def _curves(found: list[Entry], largest: float, middle: int) -> dict[str, list[Entry]]:
-    """The export's entries along each curve that has at least two points."""
-    exports = [entry for entry in found if entry["stage"] == "export"]
-    curves = {
-        "classes": sorted((e for e in exports if e["scale"] == largest), key=lambda e: e["classes"]),
-        "size": sorted((e for e in exports if e["classes"] == middle), key=lambda e: e["scale"]),
-    }
+def _curves(found: list[Entry], largest: float, middle: int) -> dict[tuple[str, str], list[Entry]]:
+    """The entries of a stage along each curve that has at least two points: classes (export) and sizes (all)."""
+    exports = [entry for entry in found if entry["stage"] == "export" and entry["scale"] == largest]
+    curves = {("export", "classes"): sorted(exports, key=lambda e: e["classes"])}
+    for stage in ("prepare", "network", "export"):
+        sizes = [entry for entry in found if entry["stage"] == stage and entry["classes"] == middle]
+        curves[stage, "size"] = sorted(sizes, key=lambda e: e["scale"])
     return {kind: entries for kind, entries in curves.items() if len(entries) > 1}
 
 
