@@ -11,23 +11,31 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+import mambaseg
 from mambaseg import networks, scan
 from mambaseg.errors import OptionError, ResourceError
+from mambaseg.geometry import Geometry
+from mambaseg.inference.preprocess import make_frame
+from mambaseg.inference.tileplan import plan_tiles
 from mambaseg.layers.mamba import Mamba
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "Benchmarks"))
 
 import _clock
+import _models
 import _patches
 import _points
 import _profile
 import _record
 import _upstream
 import _upstream_layer
+import _volume
+import whole
 
 ABLE = {"bytes_a_second": 1e12, "exponentials_a_second": 1e12}
 CPU_SCAN = partial(scan.selective_scan, backend="torch")
@@ -353,3 +361,40 @@ def test_a_profile_says_what_the_time_goes_to(tmp_path: Path):
     text = (tmp_path / "card.txt").read_text(encoding="utf-8")
     assert "a sum: " in text
     assert "aten::mm" in text
+
+
+class Roomy:
+    """A card with room for everything."""
+
+    def host_free(self) -> int:
+        return 1 << 40
+
+    def device_free(self, device: str) -> int | None:
+        return (1 << 40) if device.startswith("cuda") else None
+
+
+def test_a_run_is_warmed_with_the_tiles_that_it_takes_at_once():
+    shape, spacing = _volume.grid(1)
+    image = mambaseg.Volume(np.zeros(shape, np.int16), Geometry(spacing=spacing))
+    model = _models.model_of({"network": "demo-phantom"})
+    options = mambaseg.Options(device="cuda")
+    tiles = len(plan_tiles(make_frame([image], model.spec), model.spec.patch_size, options.tile_step).tiles)
+    most, *left = whole.batches(image, model, options, "cuda", Roomy())
+    assert most > 1
+    assert left == ([tiles % most] if tiles % most else [])
+    assert whole.batches(image, model, options, "cpu", Roomy()) == [1]
+
+
+def test_every_size_is_warmed():
+    seen: list[tuple[int, ...]] = []
+    model = _models.model_of({"network": "demo-phantom"})
+    whole._warm(model.spec, lambda patch: seen.append(tuple(patch.shape)), "cpu", "float32", [3, 2])
+    assert seen == [(size, 1, *model.spec.patch_size) for size in (3, 2)]
+
+
+def test_a_cards_labels_are_told_beside_the_cpus_where_there_is_no_nnunet():
+    side = {"prepare": 1.0, "network": 8.0, "export": 1.0, "total": 10.0, "peak_bytes": 3e9, "peak_above_bytes": 2e9}
+    entry = {"network": "demo-phantom", "size": "", "precision": "float16", "ours": {**side, "tiles": 8}, "peer": None,
+             "equal": {whole.REFERENCE: 0.99951}}  # fmt: skip
+    line = whole.line_of(entry)
+    assert "99.9510 % of the labels equal to ours in float32 on the CPU (aimed at: 99.9 %)" in line
