@@ -54,7 +54,7 @@ def rows_of(work: Callable[[], object], device: str, calls: int) -> list[Entry]:
     work()
     if on_card:
         torch.cuda.synchronize()
-    with profile(activities=activities) as found:
+    with profile(activities=activities, acc_events=True) as found:
         for _ in range(calls):
             work()
         if on_card:

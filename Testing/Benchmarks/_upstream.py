@@ -7,8 +7,10 @@ and 2.3.2.post1 hold these sources; 1.2.2 and 2.2.4 hold none.
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
+import time
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from _record import run
 from torch import Tensor
 
 from mambaseg.errors import OptionError, ResourceError
@@ -306,3 +309,20 @@ def find(package: Path | None, into: Path | None, card: str) -> Callable[..., An
         return load_upstream()
     except ImportError:
         return None
+
+
+def main() -> None:
+    """Build alone, so that it can go on beside the tests: the folder of the package, and that of what is built."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("package", type=Path)
+    parser.add_argument("into", type=Path)
+    chosen = parser.parse_args()
+    if not torch.cuda.is_available():
+        raise ResourceError("There is no CUDA card here to build the published kernel for.")
+    began = time.perf_counter()
+    build(chosen.package.absolute(), chosen.into.absolute(), torch.cuda.get_device_capability())
+    print(f"The published kernel is built and loads, after {time.perf_counter() - began:.0f} s.")
+
+
+if __name__ == "__main__":
+    run(main)
