@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 
 _MOST_CALLS, _LONG_ENOUGH = 20, 0.02  # calls in a row, and the seconds that they are to take together
+_ENOUGH = 0.5  # seconds for all runs of one piece of work: a slow peer must not take a card's minutes
 
 
 class Card(Protocol):
@@ -67,7 +68,7 @@ class Clock:
     Attributes
     ----------
     repeats
-        Runs, of which the fastest counts.
+        Runs, of which the fastest counts; fewer on a card where one takes long.
     card
         Whose clock is read; None: the computer's.
     """
@@ -87,9 +88,10 @@ class Clock:
         began = time.perf_counter()
         work()
         self.card.synchronize()
-        calls = max(1, min(_MOST_CALLS, int(_LONG_ENOUGH / (time.perf_counter() - began))))
+        took = time.perf_counter() - began
+        calls = max(1, min(_MOST_CALLS, int(_LONG_ENOUGH / took)))
         best = float("inf")
-        for _ in range(self.repeats):
+        for _ in range(max(1, min(self.repeats, int(_ENOUGH / (calls * took))))):
             start, end = self.card.event(), self.card.event()
             start.record()
             for _ in range(calls):

@@ -280,6 +280,9 @@ def test_a_clock_reads_the_cards_time():
     card = StandIn()
     clock = _clock.Clock(3, card)
     assert 0.002 < clock.seconds(lambda: time.sleep(0.003)) < 0.1
+    calls: list[int] = []
+    clock.seconds(lambda: (calls.append(1), time.sleep(0.3)))
+    assert len(calls) == 3  # of what takes long one run is enough after the two before it
     assert clock.peak_bytes(lambda: None) == 250
     assert card.waits >= 4
     assert _clock.Clock(1).peak_bytes(lambda: None) is None
