@@ -138,8 +138,13 @@ def measure(record: Record, curve: str, length: int, channels: int, setting: Set
 
 
 def _taken(work: Callable[[], Sequence[Tensor]], clock: Clock) -> tuple[Entry, Sequence[Tensor]]:
-    taken = clock.seconds(work)
-    return {"seconds": taken, "peak_bytes": clock.peak_bytes(work)}, work()
+    answer: list[Tensor] = []
+
+    def kept() -> None:
+        answer[:] = work()
+
+    taken = clock.seconds(kept)
+    return {"seconds": taken, "peak_bytes": clock.peak_bytes(kept)}, answer
 
 
 def apart(ours: Sequence[Tensor], theirs: Sequence[Tensor]) -> float:

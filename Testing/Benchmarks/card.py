@@ -113,7 +113,7 @@ def main() -> None:
     chosen.profiled = (chosen.networks or ["umamba_enc"])[0]
     at = LENGTH
     if chosen.quick:
-        chosen.lengths, chosen.channels, chosen.repeats, chosen.size, at = [40], [4], 1, "tiny", 24
+        chosen.lengths, chosen.channels, chosen.repeats, chosen.size, at = [20], [4], 1, "tiny", 18
     if chosen.device == "cpu":
         os.environ["TRITON_INTERPRET"] = "1"
         chosen.networks, chosen.backward = [], chosen.quick and chosen.backward  # the interpreter would take hours

@@ -224,7 +224,7 @@ def test_the_cards_benchmark_runs_in_the_interpreter(tmp_path: Path):
     forward = {entry["layout"] for entry in figures if entry.get("way") == "forward" and entry["used"]}
     assert forward == {"channels side by side"}
     profiles = json.loads((tmp_path / "profile.json").read_text(encoding="utf-8"))["profiles"]
-    names = ["scan, 40 tokens x 4 channels", "scan, 40 tokens x 4 channels, backward alone"]
+    names = ["scan, 20 tokens x 4 channels", "scan, 20 tokens x 4 channels, backward alone"]
     assert [piece["what"] for piece in profiles] == [*names, "a patch of umamba_enc tiny"]
     assert "aten::" in (tmp_path / "profile.txt").read_text(encoding="utf-8")
 
