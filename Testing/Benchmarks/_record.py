@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FIGURES = ROOT / "Testing" / "Benchmarks" / "figures"
 PACKAGES = ("torch", "numba", "nnunetv2")
 Entry = dict[str, Any]
-_OUTPUTS = ("--json", "--plot", "--keep")
+_OUTPUTS = ("--json", "--plot", "--keep", "--profile")
 
 
 @functools.cache

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from mambaseg.models import bundled_models, load_model
 
@@ -153,7 +154,8 @@ def written(tmp_path: Path, name: str, *arguments: str) -> dict[str, Any]:
     assert ran.returncode == 0, ran.stderr
     assert plot.read_bytes().startswith(b"\x89PNG")
     value: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
-    assert value["command"] == " ".join(["python3 dev.py bench", name, "--quick", *arguments])
+    told = arguments[: arguments.index("--profile")] if "--profile" in arguments else arguments
+    assert value["command"] == " ".join(["python3 dev.py bench", name, "--quick", *told])
     assert str(tmp_path) not in place.read_text(encoding="utf-8")
     assert value["figures"], ran.stdout
     readme = shutil.copy(ROOT / "README.md", tmp_path)
@@ -173,31 +175,66 @@ def test_scan_runs(tmp_path: Path):
 
 
 def test_the_table_takes_every_kind_of_the_cards_figures(places: dict[str, Path]):
-    scan = {"length": 1 << 20, "channels": 64, "backward": False, "ns": 0.1, "peer_ns": 0.7, "ratio": 7.0}
+    lies = {"layout": "channels side by side", "used": True}
+    scan = {"length": 1 << 20, "channels": 64, "way": "forward", "ns": 0.1, "peer_ns": 0.7, "ratio": 7.0, **lies}
+    short = {**scan, "length": 4096, "curve": "length", "peer": "mamba_ssm"}
     patch = {"seconds": 0.01, "peer_seconds": 0.02, "ratio": 2.0}
     whole = "a patch of `umamba_enc` full on the card"
     figures = [
         {"curve": "able", "bytes_a_second": 1e12, "exponentials_a_second": 1e12},
         *({"curve": curve, "peer": peer, **scan} for curve in ("length", "channels") for peer in ("mamba_ssm", "card")),
-        {"curve": "patch", "network": "umamba_enc", "size": "full", "peer": "mamba_ssm", **patch},
+        {"curve": "length", "peer": "mamba_ssm", **scan, "way": "backward", "ratio": 1.9},
+        {"curve": "length", "peer": "mamba_ssm", **scan, "layout": "tokens side by side", "used": False, "ratio": 3.0},
+        {**short, "ratio": 0.9},
+        {**short, "length": 1024, "ratio": 0.7},
+        {**short, "way": "both", "ratio": 0.1},
+        {"curve": "patch", "network": "umamba_enc", "size": "full", "peer": "published", **patch},
+        {"curve": "patch", "network": "umamba_enc", "size": "full", "peer": "mamba_ssm", **patch, "ratio": 1.0},
         {"curve": "replayed", "what": whole, "apart": 0.0, **patch},
         {"curve": "compiled", "what": whole, "apart": 1e-3, **patch},
     ]
     kept(places["figures"], "card", figures, card="A Card")
     ran = table(places)
     assert ran.returncode == 0, ran.stderr
-    made = places["readme"].read_text(encoding="utf-8")
+    made, page = (places[name].read_text(encoding="utf-8") for name in ("readme", "page"))
     assert f"{whole}, replayed as a CUDA graph" in made
     assert f"{whole}, compiled by torch.compile" in made
     assert made.count("5 x met") == 1
+    assert "64 channels, channels side by side as in our layers, `triton`" in made
+    assert "64 channels, backward alone, channels side by side" in made
+    assert "2 x **missed**" in made
+    # a layout that no layer has is held against no aim; what is elsewhere is told by its worst
+    assert "5 x **missed**" not in page
+    assert "2 shorter or wider ones: at worst (1,024 tokens x 64 channels)" in made
+    assert made.count("0.8 x **missed**") == 1
+    assert page.count("0.8 x met") == 1
+    assert [line for line in made.splitlines() if "2 x met" in line and "the published layer and kernel" in line]
+    assert [line for line in made.splitlines() if "our layers around the published kernel" in line]
 
 
 @pytest.mark.slow
 def test_the_cards_benchmark_runs_in_the_interpreter(tmp_path: Path):
     pytest.importorskip("triton", reason="Triton is not installed (it comes with PyTorch on Linux)")
-    figures = written(tmp_path, "card", "--device", "cpu")["figures"]
+    figures = written(tmp_path, "card", "--device", "cpu", "--profile", str(tmp_path / "profile"))["figures"]
     assert {entry["curve"] for entry in figures} == {"able", "length", "channels"}
     assert {entry.get("peer") for entry in figures} == {None, "torch", "card"}
+    assert {entry.get("way") for entry in figures} == {None, "forward", "backward", "both"}
+    assert {entry.get("layout") for entry in figures} == {None, "channels side by side", "tokens side by side"}
+    # where the kernels run, in their interpreter too, what is inferred has channels side by side
+    forward = {entry["layout"] for entry in figures if entry.get("way") == "forward" and entry["used"]}
+    assert forward == {"channels side by side"}
+    profiles = json.loads((tmp_path / "profile.json").read_text(encoding="utf-8"))["profiles"]
+    names = ["scan, 20 tokens x 4 channels", "scan, 20 tokens x 4 channels, backward alone"]
+    assert [piece["what"] for piece in profiles] == [*names, "a patch of umamba_enc tiny"]
+    assert "aten::" in (tmp_path / "profile.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card, so it would be measured")
+def test_without_a_card_that_is_a_sentence(tmp_path: Path):
+    ran = bench("card", "--upstream", tmp_path)
+    assert ran.returncode != 0
+    assert "There is no CUDA card here" in ran.stderr
+    assert "Traceback" not in ran.stderr
 
 
 @pytest.mark.slow
