@@ -128,6 +128,21 @@ def build_plain(spec: Any, state: Any = None) -> Any:
     return network.eval()
 
 
+def in_double(network: Any) -> Any:
+    """The same network computed in float64, from and to float32."""
+    import torch
+
+    class _InDouble(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = network.double()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.inner(x.double()).float()
+
+    return _InDouble().eval()
+
+
 def model_of(job: dict[str, Any], folds: int = 1) -> Any:
     """The model that a job names: a trained one, or the network, its size and the file of its weights, if any.
 

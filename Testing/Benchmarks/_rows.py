@@ -156,6 +156,9 @@ def whole_rows(figures: list[Entry]) -> list[Row]:
         if peer is None:
             own = f"{seconds(ours['total'])}, {gigabytes(ours['peak_above_bytes'])}"
             rows.append(Row(f"{what}: whole run", "", own, "not run", main=False))
+            rows += _label_rows(
+                entry, what, f"{entry['labels']['classes_found']} of {entry['classes']} classes occur", ""
+            )
             continue
         parts = {side: values["total"] - values["network"] for side, values in (("ours", ours), ("peer", peer))}
         rest, network = parts["peer"] / parts["ours"], peer["network"] / ours["network"]
@@ -189,14 +192,24 @@ def whole_rows(figures: list[Entry]) -> list[Row]:
             Row(f"{what}: whole run", faster(peer["total"] / ours["total"]), seconds(ours["total"]),
                 f"{PEER}: {seconds(peer['total'])}", main=False),
         ]  # fmt: skip
-        for kind, words in (("float32", "with float32 accumulators"), ("as_it_is", "as it is")):
-            if kind not in equal:
-                continue
-            aim = aimed(asked, met=equal[kind] >= wanted) if kind == "float32" else ""
-            rows.append(
-                Row(f"{what}: labels", f"**{percent(equal[kind])}** equal", about, f"{PEER} {words}", aim, main=False)
-            )  # fmt: skip
+        rows += _label_rows(entry, what, about, aimed(asked, met=equal.get("float32", 0) >= wanted))
     return rows
+
+
+def _label_rows(entry: Entry, what: str, about: str, aim: str) -> list[Row]:
+    """Which part of a run's labels are those of each other side."""
+    equal, theirs = entry["equal"], entry["labels"].get("peer_float64")
+    others = {
+        "float32": (f"{PEER} with float32 accumulators", aim),
+        "as_it_is": (f"{PEER} as it is", ""),
+        "float64": (f"{PEER} with the network in float64; its own in float32: {percent(theirs or 0)}", ""),
+        "ours_on_cpu": ("ours in float32 on the CPU", aimed("99.9 %", met=equal.get("ours_on_cpu", 0) >= 0.999)),
+    }
+    return [
+        Row(f"{what}: labels", f"**{percent(equal[kind])}** equal", about, words, wanted, main=kind == "ours_on_cpu")
+        for kind, (words, wanted) in others.items()
+        if kind in equal
+    ]
 
 
 def _spacing(target: float | list[float]) -> str:
@@ -210,7 +223,7 @@ def percent(part: float) -> str:
     return "100 %" if part == 1 else f"{int(part * 1e6) / 1e4:.4f} %"
 
 
-_WAYS = {
+_FORECAST_WAYS = {
     "plain": "",
     "probabilities": ", probabilities too",
     "bfloat16": ", bfloat16",
@@ -230,11 +243,12 @@ def forecast_rows(figures: list[Entry]) -> list[Row]:
             Row("forecast of memory, runs above 500 MB", f"**{good} of {len(heavy)}** within 20 %",
                 f"at worst {gigabytes(worst['said']['bytes'])} said",
                 f"{gigabytes(worst['found']['peak_above_bytes'])} taken (`{worst['network']}` {worst['size']}, "
-                f"{size_text(worst['shape'])}{_WAYS[worst.get('way', 'plain')]})", aimed("all", met=good == len(heavy)))
+                f"{size_text(worst['shape'])}{_FORECAST_WAYS[worst.get('way', 'plain')]})",
+                aimed("all", met=good == len(heavy)))
         )  # fmt: skip
     rows.extend(
             Row(f"forecast, `{entry['network']}` {entry['size']}, {size_text(entry['shape'])}"
-                f"{_WAYS[entry.get('way', 'plain')]}",
+                f"{_FORECAST_WAYS[entry.get('way', 'plain')]}",
                 f"memory **{entry['memory_ratio']:.2f}**, time **{entry['time_ratio']:.2f}** of what was taken",
                 f"said {gigabytes(entry['said']['bytes'])}, {seconds(entry['said']['seconds'])}",
                 f"taken {gigabytes(entry['found']['peak_above_bytes'])}, {seconds(entry['found']['total'])}",

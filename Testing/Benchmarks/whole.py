@@ -45,6 +45,7 @@ _AGAINST = {
     "float32": "with float32 accumulators",
     "as_it_is": "as it is",
     REFERENCE: "to ours in float32 on the CPU (aimed at: 99.9 %)",
+    "float64": "with the network in float64",
 }
 
 
@@ -73,8 +74,8 @@ def run_ours(volume: str, labels: str, precision: str, device: str, **job: Any) 
     return {**answer, **stages, "tiles": result.report["tiles"], "backends": dict(result.report["scan_backends"])}
 
 
-def run_peer(volume: str, labels: str, exact: bool, device: str, **job: Any) -> dict[str, Any]:
-    """Segment with nnU-Net; writes the labels, gives seconds of the stages and the peak."""
+def run_peer(volume: str, labels: str, exact: bool, device: str, double: bool = False, **job: Any) -> dict[str, Any]:
+    """Segment with nnU-Net, the network in float64 if ``double``; writes the labels, gives seconds and the peak."""
     import numpy as np
     import torch
     from nnunetv2.inference import export_prediction  # noqa: F401  (so that it is loaded before the measurement)
@@ -87,7 +88,9 @@ def run_peer(volume: str, labels: str, exact: bool, device: str, **job: Any) -> 
     sizes = [] if device == "cpu" else [1]
     _warm(model.spec, model.build_network(model.folds[0], device), device, "float16", sizes)
     meter = Meter(device)
-    predictor = _peer.make(model.spec, _models.build_plain(model.spec, state), exact=exact, device=device)
+    plain = _models.build_plain(model.spec, state)
+    plain = _models.in_double(plain) if double else plain
+    predictor = _peer.make(model.spec, plain, exact=exact, device=device)
     meter.stage("build")
     data, properties = _peer.preprocess(predictor, image)
     meter.stage("prepare")
@@ -177,6 +180,8 @@ def line_of(entry: Entry) -> str:
         )
         if "exact" in entry["labels"]:
             own_rounding += f", {percent(entry['labels']['exact'])} are those of float64"
+        if "peer_float64" in entry["labels"]:
+            own_rounding += f"; of nnU-Net's, {percent(entry['labels']['peer_float64'])} equal those in float64"
         equal += f" ({own_rounding})"
     return (
         f"the rest {ratio(rest(peer) / rest(ours)).strip()} x, "
@@ -188,6 +193,33 @@ def line_of(entry: Entry) -> str:
         f"{peer['export']:.2f}), {peer['peak_above_bytes'] / 1e9:.2f} GB above its start, "
         f"{peer['peak_bytes'] / 1e9:.2f} GB altogether"
     )
+
+
+def _others(
+    folder: Path, job: dict[str, Any], classes: int, common: Entry, target: Any, chosen: Any
+) -> tuple[Any, dict[str, Path]]:
+    """Measure nnU-Net as it is, and make the labels of everything that ours are held against."""
+    peer, places = None, dict[str, Path]()
+    kinds = [("as_it_is", False), *([] if chosen.skip_exact else [("float32", True)])]
+    for kind, exact in [] if chosen.skip_peer else kinds:
+        need = _peer.export_bytes(classes, tuple(common["shape"]), target, exact=exact)
+        if not enough_memory(need, f"{_peer.NAME} with {classes} classes"):
+            continue
+        labels = folder / f"{kind}.npy"
+        where = "cpu" if exact else chosen.device
+        found = measure(__file__, "peer", labels=str(labels), exact=exact, device=where, **job)
+        if found is not None:
+            places[kind] = labels
+            peer = peer if exact else found
+    if chosen.double:
+        labels = folder / "float64.npy"
+        if measure(__file__, "peer", labels=str(labels), exact=True, device="cpu", double=True, **job) is not None:
+            places["float64"] = labels
+    if chosen.device != "cpu" and not chosen.skip_reference:
+        labels = folder / f"{REFERENCE}.npy"
+        if measure(__file__, "ours", labels=str(labels), precision="float32", device="cpu", **job) is not None:
+            places[REFERENCE] = labels
+    return peer, places
 
 
 def one_network(record: Record, folder: Path, job: dict[str, Any], common: Entry, chosen: Any) -> None:
@@ -202,28 +234,15 @@ def one_network(record: Record, folder: Path, job: dict[str, Any], common: Entry
     spec = _models.model_of(job).spec if trained else None
     classes = job["classes"] if spec is None else spec.network.num_classes
     target = job["target"] if spec is None else _models.spacing_of(spec)
-    peer, places = None, {}
-    kinds = [("as_it_is", False), *([] if chosen.skip_exact else [("float32", True)])]
-    for kind, exact in [] if chosen.skip_peer else kinds:
-        need = _peer.export_bytes(classes, tuple(common["shape"]), target, exact=exact)
-        if not enough_memory(need, f"{_peer.NAME} with {classes} classes"):
-            continue
-        labels = folder / f"{kind}.npy"
-        where = "cpu" if exact else chosen.device
-        found = measure(__file__, "peer", labels=str(labels), exact=exact, device=where, **job)
-        if found is not None:
-            places[kind] = labels
-            peer = peer if exact else found
-    if chosen.device != "cpu" and not chosen.skip_reference:
-        labels = folder / f"{REFERENCE}.npy"
-        if measure(__file__, "ours", labels=str(labels), precision="float32", device="cpu", **job) is not None:
-            places[REFERENCE] = labels
+    peer, places = _others(folder, job, classes, common, target, chosen)
     for precision in chosen.precision:
         labels = folder / "ours.npy"
         ours = measure(__file__, "ours", labels=str(labels), precision=precision, device=chosen.device, **job)
         if ours is None:
             continue
         equal = {kind: shared(labels, place) for kind, place in places.items()}
+        if "float64" in places and "float32" in places:
+            made["peer_float64"] = shared(places["float32"], places["float64"])
         size = "" if trained else job["size"]
         name = job["network"] if spec is None else spec.id
         entry = {"network": name, "size": size, "precision": precision, "device": chosen.device, "classes": classes,
@@ -245,6 +264,7 @@ def main() -> None:
     parser.add_argument("--target-spacing", type=float, default=_volume.TARGET, help="mm, where the networks work")
     parser.add_argument("--skip-peer", action="store_true")
     parser.add_argument("--skip-exact", action="store_true", help="no run of nnU-Net with float32 accumulators")
+    parser.add_argument("--double", action="store_true", help="one more run of nnU-Net, its network in float64")
     parser.add_argument("--skip-reference", action="store_true", help="no run of ours on the CPU beside a card's")
     chosen = parser.parse_args()
     chosen.precision = chosen.precision or (["float32"] if chosen.device == "cpu" else ["float16"])
