@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
+from engine.scan_cases import ENGINE
 from mambaseg.scan import selective_scan
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 # Of the largest value: what float32 sums of this length may differ by, and the roundings of the half types.
 ALLOWED = {torch.float32: 2e-6, torch.bfloat16: 1.0 / 128, torch.float16: 1.0 / 1024}
+
+
+def on_a_card() -> dict[str, str]:
+    """Environment of a process that has these very kernels, whatever is installed, and not the interpreter's."""
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    return {**environment, "PYTHONPATH": str(ENGINE)}
 
 
 def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 
 import pytest
 import torch
 
-from engine.scan_triton_cases import ALLOWED, DEVICE, draw, gradients, made, off, picture, scan, side_by_side
+from engine.scan_triton_cases import ALLOWED, DEVICE, draw, gradients, made, off, on_a_card, picture, scan, side_by_side
 from mambaseg.layers import Mamba
 from mambaseg.scan import scan_picture
 
@@ -41,6 +40,17 @@ def test_it_is_the_loop_at_the_edges_of_chunks_in_every_cut(chunks: int, more: i
         wanted = scan({name: tensor.double() for name, tensor in given.items()}, "reference")
         found = _forward(Inputs(*(side_by_side(given) if lying else given).values(), softplus=True), cut)
         assert all(off(one, other) < ALLOWED[torch.float32] for one, other in zip(found, wanted, strict=True))
+
+
+def test_it_is_the_loop_in_every_cut_that_a_card_may_take():
+    """Across an edge of chunks and one of channels, by the interpreter; how a card itself computes, its checks tell."""
+    from mambaseg.scan.triton_launch import FORWARD_CUTS, Inputs, _forward
+
+    for cut in FORWARD_CUTS:
+        given = made(1, cut.dim + 1, cut.tokens + 1, 1, 2)
+        wanted = scan({name: tensor.double() for name, tensor in given.items()}, "reference")
+        found = _forward(Inputs(*side_by_side(given).values(), softplus=True), cut)
+        assert all(off(one, other) < ALLOWED[torch.float32] for one, other in zip(found, wanted, strict=True)), cut
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -166,8 +176,7 @@ def test_without_card_and_interpreter_it_is_refused_in_a_sentence():
         "import torch; from mambaseg.scan import selective_scan; x = torch.ones(1, 1, 2); r = torch.ones(1, 1, 1, 2)\n"
         "selective_scan(x, x, -torch.ones(1, 1), r, r, backend='triton')"
     )
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=on_a_card(), check=False)
     assert ran.returncode != 0
     assert "cannot be used on cpu" in ran.stderr
     assert "only in Triton's interpreter" in ran.stderr

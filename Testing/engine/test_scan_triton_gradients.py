@@ -52,6 +52,14 @@ def test_they_are_the_loops_at_the_edges_of_chunks(chunks: int, more: int):
     _assert_the_loops(made(1, 3, chunks * gradient_cut(3).tokens + more, 1, 3))
 
 
+def test_they_are_the_loops_in_the_cut_that_a_card_takes(monkeypatch: pytest.MonkeyPatch):
+    from mambaseg.scan import triton_gradient
+
+    monkeypatch.setattr(triton_gradient, "_INTERPRETED_CUT", triton_gradient._CUT)
+    monkeypatch.setattr(triton_gradient, "_INTERPRETED_ENDS", triton_gradient._ENDS)
+    _assert_the_loops(side_by_side(made(1, triton_gradient._CUT.dim + 1, 2 * triton_gradient._CUT.tokens + 1, 1, 2)))
+
+
 def _assert_the_loops(problem: dict[str, Tensor]) -> None:
     given = list(problem.values())
     found = gradients(_scanned, given)

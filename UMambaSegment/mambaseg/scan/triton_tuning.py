@@ -12,7 +12,7 @@ from mambaseg.errors import OutputError
 from mambaseg.io.files import replacing
 
 Measure = Callable[[int], float]
-Fault = Callable[[int], "str | None"]
+Fault = Callable[[int], str | None]
 _log = logging.getLogger(__name__)
 _VERSION = 1
 
