@@ -52,8 +52,10 @@ def variants() -> list[tuple[Any, dict[str, Any], str, int]]:
         back = gradient_cut(64)
         sizes_64 = {"TOKENS": back.tokens, "DIM": back.dim, "STATE": 64}
         found.append((triton_backward.gradients, {**switches, **sizes_64}, kind, back.warps))
-    sizes = {"TOKENS": triton_causal._TOKENS, "DIM": triton_causal._DIM, "WIDTH": 4}
-    found += [(kernel, sizes, "*bf16", 4) for kernel in (triton_causal._forward, triton_causal._backward)]
+    plain = triton_causal._TOKENS, triton_causal._DIM
+    lying, back = triton_causal._SIDE_BY_SIDE, triton_causal._BACK_SIDE_BY_SIDE
+    for kernel, cuts in ((triton_causal._forward, (plain, lying)), (triton_causal._backward, (plain, back))):
+        found += [(kernel, {"TOKENS": tokens, "DIM": dim, "WIDTH": 4}, "*bf16", 4) for tokens, dim in cuts]
     return found
 
 
@@ -92,7 +94,8 @@ def main() -> None:
         done = built(kernel, constants, tokens, warps, target)
         taken = resources(done.asm["cubin"]) if "cubin" in done.asm else {}
         size = len(done.asm.get("cubin") or done.asm["hsaco"])
-        lines.append({"kernel": kernel.__name__, "shared": done.metadata.shared, "bytes": size, **taken})
+        about = {"kernel": kernel.__name__, "state": constants.get("STATE"), "shared": done.metadata.shared}
+        lines.append({**about, "bytes": size, **taken})
     print(json.dumps(lines))
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from engine.scan_cases import FAST, assert_same, make_arguments, run
 from mambaseg import scan
 from mambaseg.scan import registry
+from mambaseg.scan.checks import check_problem
 from mambaseg.scan.upstream import UpstreamBackend
 
 SEQUENCES = ("u", "delta", "B", "C", "z")
@@ -107,6 +108,6 @@ def test_where_the_published_kernel_would_run_another_takes_the_start_state_alou
 
 
 def test_the_adapter_refuses_a_start_state() -> None:
-    problem = registry._check_problem("cpu", with_start=True)
+    problem = check_problem("cpu", with_start=True)
     with pytest.raises(ValueError, match="takes no other"):
         UpstreamBackend(lambda *_: None)(problem)  # type: ignore[arg-type, misc]

@@ -2,57 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor
 
+from engine.scan_triton_cases import ALLOWED, DEVICE, draw, gradients, made, off, on_a_card, picture, scan, side_by_side
 from mambaseg.layers import Mamba
-from mambaseg.scan import registry, scan_picture, selective_scan
-from mambaseg.scan.registry import ENTRIES, TOLERANCE, _checked
+from mambaseg.scan import scan_picture
 
 pytest.importorskip("triton", reason="Triton is not installed (it comes with PyTorch on Linux, and as triton-windows)")
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-ENTRY = next(entry for entry in ENTRIES if entry.name == "triton")
-# Of the largest value: what float32 sums of this length may differ by, and the roundings of the half types.
-ALLOWED = {torch.float32: 2e-6, torch.bfloat16: 1.0 / 128, torch.float16: 1.0 / 1024}
 
-
-def draw(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(DEVICE, dtype)
-
-
-def made(
-    batch: int, dim: int, length: int, groups: int, state: int, dtype: torch.dtype = torch.float32
-) -> dict[str, Tensor]:
-    return {
-        "u": draw(batch, dim, length, seed=1, dtype=dtype),
-        "delta": draw(batch, dim, length, seed=2, dtype=dtype),
-        "A": -torch.exp(draw(dim, state, seed=3)),
-        "B": draw(batch, groups, state, length, seed=4, dtype=dtype),
-        "C": draw(batch, groups, state, length, seed=5, dtype=dtype),
-        "D": draw(dim, seed=6),
-        "z": draw(batch, dim, length, seed=7, dtype=dtype),
-        "delta_bias": draw(dim, seed=8),
-        "start_state": draw(batch, dim, state, seed=9),
-    }
-
-
-def scan(given: dict[str, Tensor], backend: str, *, softplus: bool = True) -> tuple[Tensor, Tensor]:
-    found = selective_scan(**given, delta_softplus=softplus, return_last_state=True, backend=backend)
-    assert isinstance(found, tuple)
-    return found
-
-
-def off(found: Tensor, wanted: Tensor) -> float:
-    return float((found.double() - wanted.double()).abs().max() / wanted.double().abs().max())
-
-
-# Chunks are 16 tokens and blocks 4 channels in the interpreter: edges before, at and after; primes; one token.
+# Blocks are 4 channels in the interpreter: edges before, at and after; primes; one token; a large state
 SHAPES = [(1, 1, 1, 1, 1), (2, 6, 15, 2, 3), (1, 4, 16, 1, 16), (1, 5, 17, 1, 5), (1, 8, 67, 4, 2), (1, 2, 33, 1, 64)]
 
 
@@ -66,6 +28,29 @@ def test_it_is_the_loop(shape: tuple[int, int, int, int, int]):
     assert off(last, wanted_last) < ALLOWED[torch.float32]
     again, _ = scan(given, "triton")
     assert torch.equal(y, again)
+
+
+@pytest.mark.parametrize("lying", [False, True])
+@pytest.mark.parametrize(("chunks", "more"), [(1, -1), (1, 0), (1, 1), (2, 1)])
+def test_it_is_the_loop_at_the_edges_of_chunks_in_every_cut(chunks: int, more: int, lying: bool):
+    from mambaseg.scan.triton_launch import Inputs, _forward, cuts_in_use
+
+    for cut in cuts_in_use():
+        given = made(1, cut.dim + 1, chunks * cut.tokens + more, 1, 3)
+        wanted = scan({name: tensor.double() for name, tensor in given.items()}, "reference")
+        found = _forward(Inputs(*(side_by_side(given) if lying else given).values(), softplus=True), cut)
+        assert all(off(one, other) < ALLOWED[torch.float32] for one, other in zip(found, wanted, strict=True))
+
+
+def test_it_is_the_loop_in_every_cut_that_a_card_may_take():
+    """Across an edge of chunks and one of channels, by the interpreter; how a card itself computes, its checks tell."""
+    from mambaseg.scan.triton_launch import FORWARD_CUTS, Inputs, _forward
+
+    for cut in FORWARD_CUTS:
+        given = made(1, cut.dim + 1, cut.tokens + 1, 1, 2)
+        wanted = scan({name: tensor.double() for name, tensor in given.items()}, "reference")
+        found = _forward(Inputs(*side_by_side(given).values(), softplus=True), cut)
+        assert all(off(one, other) < ALLOWED[torch.float32] for one, other in zip(found, wanted, strict=True)), cut
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -111,35 +96,6 @@ def test_softplus_of_what_is_no_number_or_infinite():
         torch.testing.assert_close(float(y), wanted, equal_nan=True)
 
 
-def test_the_self_checks_pass_where_networks_run():
-    """Under inference mode there are no gradients, which the checks ask for."""
-    from mambaseg.scan.causal import _fault
-    from mambaseg.scan.picture import _card_fault
-
-    for check, arguments in ((_fault, (DEVICE,)), (_card_fault, (DEVICE, torch.float32))):
-        check.cache_clear()
-        with torch.inference_mode():
-            assert check(*arguments) == ""
-    with torch.inference_mode():
-        assert registry.fault_of(lambda: registry.gradient_error(_loaded(), DEVICE, with_start=True), TOLERANCE) == ""
-
-
-def _loaded() -> registry.Backend:
-    assert _checked(ENTRY, DEVICE).usable
-    return registry._loaded["triton"]
-
-
-def test_a_check_without_room_is_no_verdict():
-    def full() -> float:
-        raise torch.OutOfMemoryError("CUDA out of memory.")
-
-    with pytest.raises(torch.OutOfMemoryError):
-        registry.fault_of(full, 1.0)
-    entry = registry.BackendEntry("full", full, ("cpu",))  # type: ignore[arg-type, return-value]
-    with pytest.raises(torch.OutOfMemoryError):
-        registry.check_backend(entry, "cpu")
-
-
 def test_any_strides_are_read_as_they_lie():
     given = made(2, 6, 18, 2, 3)
     wanted, _ = scan(given, "triton")
@@ -170,57 +126,6 @@ def test_outputs_lie_as_the_inputs_do():
         torch.library.opcheck(operator, arguments, test_utils=("test_schema", "test_faketensor"))
 
 
-def gradients(function: Callable[..., tuple[Tensor, Tensor]], tensors: list[Tensor]) -> list[Tensor]:
-    leaves = [tensor.detach().clone().requires_grad_() for tensor in tensors]
-    y, last = function(*leaves)
-    weight, last_weight = (draw(*each.shape, seed=20 + n) for n, each in enumerate((y, last)))
-    loss = (y * weight.to(y.dtype)).sum() + (last * last_weight.to(last.dtype)).sum()
-    return list(torch.autograd.grad(loss, leaves))
-
-
-@pytest.mark.parametrize("shape", [(1, 1, 1, 1, 1), (1, 3, 9, 1, 3), (2, 4, 16, 2, 2), (1, 2, 8, 1, 4)])
-def test_gradients_are_the_loops(shape: tuple[int, int, int, int, int]):
-    from mambaseg.scan.triton_backend import triton_scan
-
-    given = list(made(*shape).values())
-    found = gradients(lambda *each: triton_scan(*each, True, ()), given)
-
-    def loop(*each: Tensor) -> tuple[Tensor, Tensor]:
-        result = selective_scan(*each[:8], True, True, "reference", each[8])
-        assert isinstance(result, tuple)
-        return result
-
-    wanted = gradients(loop, [tensor.double() for tensor in given])
-    for name, one, other in zip(made(*shape), found, wanted, strict=True):
-        assert one.shape == other.shape
-        assert off(one, other) < 5e-6, name
-
-
-def test_gradients_of_what_is_not_asked_for_are_not_given():
-    from mambaseg.scan.triton_backend import triton_scan
-
-    u, delta, A, B, C, *_ = made(1, 2, 5, 1, 2).values()
-    delta.requires_grad_()
-    y, last = triton_scan(u, delta, A, B, C, None, None, None, None, True, ())
-    (only_y,) = torch.autograd.grad(y.sum(), delta, retain_graph=True)
-    (only_last,) = torch.autograd.grad(last.sum(), delta)
-    assert bool(torch.isfinite(only_y).all())
-    assert off(only_last, only_y) > 0.01
-
-
-def picture(rows: int, columns: int, inner: int = 3, state: int = 2) -> list[Tensor]:
-    pixels = rows * columns
-    return [
-        draw(2, inner, rows, columns, seed=11),
-        draw(2, 4, inner, pixels, seed=12),
-        -torch.exp(draw(4 * inner, state, seed=13)),
-        draw(2, 4, state, pixels, seed=14),
-        draw(2, 4, state, pixels, seed=15),
-        draw(4 * inner, seed=16),
-        draw(4 * inner, seed=17),
-    ]
-
-
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (3, 7), (5, 4)])
 def test_a_picture_is_walked_in_four_directions_in_place(rows: int, columns: int):
     given = picture(rows, columns)
@@ -228,18 +133,6 @@ def test_a_picture_is_walked_in_four_directions_in_place(rows: int, columns: int
         found = scan_picture(*given, backend="triton")
         wanted = scan_picture(*(tensor.double() for tensor in given), backend="torch")
     assert off(found, wanted) < ALLOWED[torch.float32]
-
-
-def test_gradients_of_a_picture():
-    from mambaseg.scan.triton_backend import picture_triton
-
-    def alone(function: Callable[..., Tensor]) -> Callable[..., tuple[Tensor, Tensor]]:
-        return lambda *each: (function(*each), torch.zeros(1, device=DEVICE, requires_grad=True))
-
-    given = picture(2, 3, inner=2)
-    found = gradients(alone(picture_triton), given)
-    wanted = gradients(alone(lambda *each: scan_picture(*each, backend="torch")), [tensor.double() for tensor in given])
-    assert all(off(one, other) < 5e-6 for one, other in zip(found, wanted, strict=True))
 
 
 def test_torch_knows_the_operator():
@@ -271,13 +164,6 @@ def test_autocast_changes_types_outside_only():
     assert torch.equal(y, scan(given, "triton")[0])
 
 
-def test_the_self_check_holds_it_against_the_loop():
-    check = _checked(ENTRY, DEVICE)
-    assert check.usable, check.reason
-    assert check.error is not None
-    assert 0 < check.error <= TOLERANCE
-
-
 def test_what_it_cannot_do_is_said():
     given = {name: tensor.double() for name, tensor in made(1, 1, 2, 1, 1).items()}
     with pytest.raises(ValueError, match="computes in float32"):
@@ -290,8 +176,7 @@ def test_without_card_and_interpreter_it_is_refused_in_a_sentence():
         "import torch; from mambaseg.scan import selective_scan; x = torch.ones(1, 1, 2); r = torch.ones(1, 1, 1, 2)\n"
         "selective_scan(x, x, -torch.ones(1, 1), r, r, backend='triton')"
     )
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=on_a_card(), check=False)
     assert ran.returncode != 0
     assert "cannot be used on cpu" in ran.stderr
     assert "only in Triton's interpreter" in ran.stderr
@@ -347,18 +232,3 @@ def test_nan_comes_out_again():
     y, _ = scan(given, "triton")
     assert bool(torch.isnan(y[0, 1, 4:]).all())
     assert bool(torch.isfinite(y[0, 0]).all())
-
-
-@pytest.mark.parametrize("channels", [5, 12])
-def test_channels_that_a_program_takes_in_turn_and_side_by_side_give_the_same(
-    channels: int, monkeypatch: pytest.MonkeyPatch
-):
-    from mambaseg.scan import triton_gradient
-    from mambaseg.scan.triton_backend import triton_scan
-
-    given = list(made(1, channels, 9, 1, 2).values())
-    found = []
-    for enough in (1, 10**6):
-        monkeypatch.setattr(triton_gradient, "_ENOUGH", enough)
-        found.append(gradients(lambda *each: triton_scan(*each, True, ()), given))
-    assert all(off(one, other) < 1e-6 for one, other in zip(*found, strict=True))

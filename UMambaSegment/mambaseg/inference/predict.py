@@ -112,7 +112,8 @@ def predict_logits(
     settings
         Device and precision.
     count
-        Told of the tiles done; its reporter is asked before each pass, and between a network's layers, whether to stop.
+        Told of the tiles done; its reporter is asked between a network's layers whether to stop, and where passes are
+        replayed, which have no layers, after each group of tiles.
 
     Returns
     -------

@@ -1,9 +1,8 @@
 """Passes of a network recorded once and replayed, where that is faster and changes no number.
 
 A small network is hundreds of kernels of a few microseconds each, and starting them one after the other from Python
-takes
-longer than they do. A CUDA graph starts them all at once. Recording is tried on each fold's first tiles and given up,
-with a sentence, where it fails, where any number differs, or where it is no faster.
+takes longer than they do. A CUDA graph starts them all at once. Recording is tried on each fold's first tiles and given
+up, with a sentence, where it fails, where any number differs, or where it is no faster.
 """
 
 from __future__ import annotations

@@ -9,14 +9,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mambaseg.layers.initial import initial_A_log, initial_step_bias, initial_step_weight
+from mambaseg.layers.projecting import project, project_tokens
 from mambaseg.layers.scanning import SelectiveScan
 from mambaseg.scan.causal import causal_convolution
 from mambaseg.scan.registry import runs_triton
 
 
-def _projected(weight: Tensor, x: Tensor, *, side_by_side: bool) -> Tensor:
-    """``weight x`` for ``(batch, channels, length)``; with ``side_by_side`` channels lie so in memory."""
-    return functional.linear(x.transpose(1, 2), weight).transpose(1, 2) if side_by_side else torch.matmul(weight, x)
+def _projected(weight: Tensor, x: Tensor, *sizes: int, side_by_side: bool) -> tuple[Tensor, ...]:
+    """``weight x`` for ``(batch, channels, length)``, in parts; with ``side_by_side`` channels lie so in memory."""
+    return project_tokens(weight, x, *sizes) if side_by_side else torch.split(project(weight, x), list(sizes), dim=1)
 
 
 class Mamba(nn.Module):
@@ -57,15 +58,17 @@ class Mamba(nn.Module):
         """Map ``(batch, length, d_model)`` to the same shape.
 
         Inside, channels stand before the sequence, as the convolution and the scan want them, so the projections
-        multiply from the left and nothing is copied to turn it round. On a card, where no gradient is wanted, a token's
-        channels stay side by side in memory instead: there the scan reads them all at once.
+        multiply from the left. Where the scan runs in Triton, a token's channels stay side by side in memory instead,
+        and only the strides tell so: there the scan reads them all at once. Neither way are tokens copied to turn them
+        round, with gradients or without, except where another backend's kernel wants its last axis contiguous.
         """
-        side_by_side = not torch.is_grad_enabled() and runs_triton(self.scan.scan_backend, x)
-        u, z = _projected(self.in_proj.weight, x.transpose(1, 2), side_by_side=side_by_side).chunk(2, dim=1)
+        side_by_side = runs_triton(self.scan.scan_backend, x, self.in_proj.weight)
+        inner = len(self.D)
+        u, z = _projected(self.in_proj.weight, x.transpose(1, 2), inner, inner, side_by_side=side_by_side)
         u = causal_convolution(u, self.conv1d.weight, self.conv1d.bias, self.scan.scan_backend)
-        projected = _projected(self.x_proj.weight, u, side_by_side=side_by_side)
-        step, B, C = torch.split(projected, [self.dt_rank, self.d_state, self.d_state], dim=1)
-        step = _projected(self.dt_proj.weight, step, side_by_side=side_by_side)
+        sizes = (self.dt_rank, self.d_state, self.d_state)
+        step, B, C = _projected(self.x_proj.weight, u, *sizes, side_by_side=side_by_side)
+        (step,) = _projected(self.dt_proj.weight, step, inner, side_by_side=side_by_side)
         A = -torch.exp(self.A_log.float())
         y = self.scan(u, step, A, B, C, D=self.D.float(), z=z, delta_bias=self.dt_proj.bias.float())
         return functional.linear(y.transpose(1, 2), self.out_proj.weight)

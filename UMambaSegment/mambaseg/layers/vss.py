@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mambaseg.layers.initial import initial_A_log, initial_step_bias, initial_step_weight
+from mambaseg.layers.projecting import project
 from mambaseg.layers.scanning import SelectiveScan
 from mambaseg.scan import scan_picture
 
@@ -64,7 +65,7 @@ class SS2D(nn.Module):
         batch, _, rows, columns = x.shape
         # projections are pointwise in the token: all four in row-major order at once, and only the few numbers that
         # step, B and C are made from are turned into column-major order for the directions down the columns
-        mixed = torch.matmul(self.x_proj_weight.flatten(0, 1), x.flatten(2))
+        mixed = project(self.x_proj_weight.flatten(0, 1), x.flatten(2))
         mixed = mixed.view(batch, DIRECTIONS, self.dt_rank + 2 * STATE, rows, columns)
         down = mixed[:, 1::2].transpose(3, 4).flatten(3)
         along = mixed[:, ::2].flatten(3)

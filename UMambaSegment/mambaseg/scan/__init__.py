@@ -1,7 +1,8 @@
 """The selective scan: one operator, several backends, one way to choose.
 
-Backends, fastest first: ``mamba_ssm`` (the published CUDA kernel, where it is installed), ``numba`` (CPU), ``torch``
-(any device), ``reference`` (a plain loop, the oracle). A backend is used only after it passed a self-check.
+Backends, fastest first: ``mamba_ssm`` (the published CUDA kernel, where it is installed), ``triton`` (NVIDIA and ROCm
+cards), ``numba`` (CPU), ``torch`` (any device), ``reference`` (a plain loop, the oracle). A backend is used only after
+it passed a self-check.
 """
 
 from __future__ import annotations

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mambaseg.scan.checks import TOLERANCE, turned
 from mambaseg.scan.probe import fault_of, there_and_back
 from mambaseg.scan.reference import largest_error
-from mambaseg.scan.registry import TOLERANCE, runs_triton
+from mambaseg.scan.registry import runs_triton
 
 _log = logging.getLogger(__name__)
 
@@ -53,14 +54,18 @@ def _plain(u: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 @lru_cache(maxsize=32)
 def _fault(device: str) -> str:
-    """Hold the kernels, there and back, against torch's convolution, once a process."""
+    """Hold the kernels, there and back and in both layouts, against torch's convolution, once a process."""
 
     def error() -> float:
-        from mambaseg.scan.triton_causal import causal_silu
+        from mambaseg.scan.triton_causal import causal_silu, check_size
 
+        channels, length = check_size()
         generator = torch.Generator().manual_seed(20240131)
-        given = [torch.randn(*shape, generator=generator).to(device) for shape in ((2, 5, 37), (5, 1, 4), (5,))]
-        return largest_error(there_and_back(causal_silu, given), there_and_back(_plain, given))
+        shapes = ((2, channels, length), (channels, 1, 4), (channels,))
+        u, *others = [torch.randn(*shape, generator=generator).to(device) for shape in shapes]
+        wanted = there_and_back(_plain, (u, *others))
+        found = [there_and_back(causal_silu, (each, *others)) for each in (u, turned(u))]
+        return largest_error([tensor for each in found for tensor in each], 2 * wanted)
 
     fault = fault_of(error, TOLERANCE)
     if fault:

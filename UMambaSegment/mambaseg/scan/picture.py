@@ -1,8 +1,8 @@
 """The scan of a picture in four directions: along rows, along columns, and both from the end.
 
-Source: Liu et al., VMamba, arXiv 2401.10166 (its cross-scan and cross-merge). Where the ``numba`` backend runs without
-gradients, the directions are only four orders of walking over one picture; elsewhere the four sequences are made by
-transposing and flipping, scanned by `selective_scan`, and turned back.
+Source: Liu et al., VMamba, arXiv 2401.10166 (its cross-scan and cross-merge). Where the ``triton`` backend runs, and
+where the ``numba`` backend runs without gradients, the directions are only four orders of walking over one picture;
+elsewhere the four sequences are made by transposing and flipping, scanned by `selective_scan`, and turned back.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from mambaseg.scan.checks import TOLERANCE
 from mambaseg.scan.operator import selective_scan
 from mambaseg.scan.probe import fault_of, there_and_back
 from mambaseg.scan.reference import largest_error
-from mambaseg.scan.registry import TOLERANCE, choose_backend, note_use, runs_triton
+from mambaseg.scan.registry import choose_backend, note_use, runs_triton
 
 DIRECTIONS = 4
 _ROUGH = 0.02  # of the largest value, for half types, whose results are rounded in another order
@@ -134,9 +135,11 @@ def _walks_in_place(backend: str, tensors: tuple[Tensor, ...]) -> bool:
 def _card_fault(device: str, dtype: torch.dtype) -> str:
     """Hold the Triton kernels' walk, there and back, against the four sequences, once a process and type."""
     from mambaseg.scan.triton_backend import picture_triton
+    from mambaseg.scan.triton_gradient import check_picture
 
     def error() -> float:
-        given = [tensor.to(device) for tensor in _example(rows=2, columns=5, inner=5)]
+        rows, columns, inner = check_picture()
+        given = [tensor.to(device) for tensor in _example(rows=rows, columns=columns, inner=inner)]
         given = [given[0].to(dtype), *given[1:]]
         return largest_error(there_and_back(picture_triton, given), there_and_back(_four_sequences, given))
 

@@ -10,19 +10,24 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from mambaseg.scan.autograd import scan_torch
-from mambaseg.scan.probe import fault_of, undisturbed
-from mambaseg.scan.problem import ScanProblem, make_problem
-from mambaseg.scan.reference import largest_error, scan_reference
+from mambaseg.scan.checks import (
+    HALF_TOLERANCE,
+    TOLERANCE,
+    Backend,
+    CheckSizes,
+    forward_error,
+    gradient_error,
+    half_error,
+)
+from mambaseg.scan.probe import fault_of
+from mambaseg.scan.reference import scan_reference
 
-Backend = Callable[[ScanProblem], tuple[Tensor, Tensor]]
-TOLERANCE = 2e-4  # of the largest value, in float32: the published kernel's own tests allow 6e-4
-HALF_TOLERANCE = 1.0 / 64  # likewise where results are rounded to bfloat16, which has eight bits
 _log = logging.getLogger(__name__)
 
 
@@ -32,7 +37,7 @@ class BackendEntry:
 
     ``by_name_only``: kinds of device on which it runs where a person names it and the self-check allows, never unasked.
     ``takes_start``: whether it can begin at a state other than zero. ``takes_half``: whether it reads and writes
-    float16 and bfloat16 itself.
+    float16 and bfloat16 itself. ``sizes``: of its checks, asked for once it is loaded.
     """
 
     name: str
@@ -41,6 +46,7 @@ class BackendEntry:
     by_name_only: tuple[str, ...] = ()
     takes_start: bool = True
     takes_half: bool = False
+    sizes: Callable[[], CheckSizes] = CheckSizes
 
 
 @dataclass(frozen=True)
@@ -74,10 +80,16 @@ def _load_triton() -> Backend:
     return scan_triton
 
 
+def _sizes_triton() -> CheckSizes:
+    from mambaseg.scan.triton_gradient import check_sizes
+
+    return check_sizes()
+
+
 _ANYWHERE = ("cpu", "cuda", "mps", "xpu")
 ENTRIES: tuple[BackendEntry, ...] = (
     BackendEntry("mamba_ssm", _load_upstream, ("cuda",), by_name_only=("cpu",), takes_start=False),
-    BackendEntry("triton", _load_triton, ("cuda",), by_name_only=("cpu",), takes_half=True),
+    BackendEntry("triton", _load_triton, ("cuda",), by_name_only=("cpu",), takes_half=True, sizes=_sizes_triton),
     BackendEntry("numba", _load_numba, ("cpu",)),
     BackendEntry("torch", lambda: scan_torch, _ANYWHERE),
     BackendEntry("reference", lambda: scan_reference, _ANYWHERE),
@@ -89,27 +101,6 @@ _loaded: dict[str, Backend] = {}
 _gradient_faults: dict[tuple[str, str], str] = {}
 _checking = threading.RLock()
 _used: contextvars.ContextVar[Counter[str] | None] = contextvars.ContextVar("scan_backends_used", default=None)
-
-
-def _check_problem(device: str, *, with_start: bool, length: int = 83) -> ScanProblem:
-    generator = torch.Generator().manual_seed(20240104)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator).to(device)
-
-    batch, dim, groups, state = 2, 20, 2, 16
-    return make_problem(
-        draw(batch, dim, length),
-        draw(batch, dim, length),
-        -torch.exp(draw(dim, state)),
-        draw(batch, groups, state, length),
-        draw(batch, groups, state, length),
-        draw(dim),
-        draw(batch, dim, length),
-        draw(dim),
-        delta_softplus=True,
-        start=draw(batch, dim, state) if with_start else None,
-    ).computed()
 
 
 def _kind(device: str) -> str:
@@ -140,13 +131,10 @@ def check_backend(entry: BackendEntry, device: str) -> BackendCheck:
         return BackendCheck(entry.name, device, usable=False, reason=f"does not run on {device}")
     try:
         backend = entry.load()
-        problem = _check_problem(device, with_start=entry.takes_start)
-        with torch.no_grad(), torch.autocast(_kind(device), enabled=False):
-            found = backend(problem)
-            wanted = scan_reference(problem)
-        error = largest_error(found, wanted)
-        if entry.takes_half:
-            error = max(error, _half_error(backend, device) * TOLERANCE / HALF_TOLERANCE)
+        sizes = entry.sizes()
+        error = forward_error(backend, device, sizes, with_start=entry.takes_start)
+        if entry.takes_half and error <= TOLERANCE:
+            error = max(half_error(backend, device, sizes) * TOLERANCE / HALF_TOLERANCE, error)  # in this order: NaN
     except torch.OutOfMemoryError:
         raise
     except ImportError as problem_found:
@@ -161,36 +149,15 @@ def check_backend(entry: BackendEntry, device: str) -> BackendCheck:
     return BackendCheck(entry.name, device, usable=True, reason="passed its self-check", error=error)
 
 
-def _half_error(backend: Backend, device: str) -> float:
-    """How far a backend is off where it reads and writes bfloat16 itself, relative to the largest value."""
-    problem = _check_problem(device, with_start=True, length=19)
-    changed = {name: getattr(problem, name).bfloat16() for name in ("u", "delta", "B", "C")}
-    half = replace(problem, **changed, z=None)
-    with torch.no_grad(), torch.autocast(_kind(device), enabled=False):
-        found, wanted = backend(half), scan_reference(half.computed())
-    return largest_error([each.float() for each in found], wanted)
-
-
-def gradient_error(backend: Backend, device: str, *, with_start: bool) -> float:
-    """How far a backend's gradients are off the reference's, relative to each one's largest value."""
-    gradients: list[list[Tensor]] = []
-    for function in (backend, scan_reference):
-        problem = _check_problem(device, with_start=with_start, length=270)
-        for tensor in problem.tensors:
-            tensor.requires_grad_()
-        with undisturbed(_kind(device)):
-            y, _ = function(problem)
-            gradients.append(list(torch.autograd.grad(y.square().sum(), problem.tensors)))
-    return largest_error(*gradients)
-
-
 def _gradient_fault(entry: BackendEntry, device: str) -> str:
     """What is wrong with a backend's gradients on a device, or nothing; looked at once a process."""
     key = (entry.name, device)
     with _checking:
         if key not in _gradient_faults:
             backend = _loaded[entry.name]
-            fault = fault_of(lambda: gradient_error(backend, device, with_start=entry.takes_start), TOLERANCE)
+            fault = fault_of(
+                lambda: gradient_error(backend, device, entry.sizes(), with_start=entry.takes_start), TOLERANCE
+            )
             if fault:
                 _log.warning(
                     "The gradients of the scan backend '%s' on %s failed their self-check, so the backend 'torch' runs "

@@ -108,8 +108,14 @@ def triton_scan_backward(
 
 @triton_scan_backward.register_fake
 def _(_dy: Tensor, _d_last: Tensor | None, u: Tensor, *others: Any) -> list[Tensor]:
-    given = (u, *others[:8])
-    return [u.new_empty(0) if tensor is None else tensor.new_empty(tensor.shape) for tensor in given]
+    given, picture = (u, *others[:8]), others[-1]
+    found = [u.new_empty(0) if tensor is None else tensor.new_empty(tensor.shape) for tensor in given]
+    if not picture:  # what runs along the tokens lies as they do
+        for place in (0, 1, 6):
+            tensor = given[place]
+            if tensor is not None:
+                found[place] = laid_as(u, tensor.shape, tensor.dtype)
+    return found
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG001  (torch's signature)

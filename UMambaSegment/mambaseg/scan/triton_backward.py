@@ -66,17 +66,18 @@ def gradients(
     du, ddelta, dA, dB, dC, dD, dz,
     dim, length, chunks, channels, state, rows, columns, rounds,
     u_b, u_d, u_t, d_b, d_d, d_t, B_b, B_g, B_n, B_t, C_b, C_g, C_n, C_t, z_b, z_d, z_t, y_b, y_d, y_t,
+    g_b, g_d, g_t,
     BIAS: tl.constexpr, SKIP: tl.constexpr, GATE: tl.constexpr, SOFTPLUS: tl.constexpr, PICTURE: tl.constexpr,
     TOKENS: tl.constexpr, DIM: tl.constexpr, STATE: tl.constexpr,
 ):  # fmt: skip
     """All gradients of one chunk of some blocks of channels; states and their gradients are (tokens, channels, state).
 
     So a thread has all tokens of a channel's state, and walks them there. ``starts`` are the states before the chunks,
-    ``reaching`` the gradients that reach their ends. ``du``, ``dz`` and ``ddelta`` are (batch, dim, length), the first
-    two as the tokens lie in memory; ``dB`` and ``dC`` (programs of a group, batch, groups, state, length) are sums over
-    the channels of ``rounds`` blocks, which a program takes one after the other; ``dA`` (batch, chunks, dim, state) and
-    ``dD`` (batch, chunks, dim) are sums over a chunk's tokens. What is left to add up is added by torch, always in the
-    same order. Grid: chunks, blocks / rounds, batch.
+    ``reaching`` the gradients that reach their ends. ``du``, ``dz`` and ``ddelta`` are (batch, dim, length) and share
+    their strides, the tokens of the first two in the order of the memory; ``dB`` and ``dC`` (programs of a group,
+    batch, groups, state, length) are sums over the channels of ``rounds`` blocks, which a program takes one after the
+    other; ``dA`` (batch, chunks, dim, state) and ``dD`` (batch, chunks, dim) are sums over a chunk's tokens. What is
+    left to add up is added by torch, always in the same order. Grid: chunks, blocks / rounds, batch.
     """
     blocks = tl.cdiv(channels, DIM * rounds)
     groups = dim // channels
@@ -116,7 +117,8 @@ def gradients(
         own = (step * u_)[:, :, None] * B_[:, None, :]
         first = (lane == 0)[:, None, None]
         _, h = tl.associative_scan((a, own + tl.where(first, a * h0[None, :, :], 0.0)), 0, then)
-        memory = (sample * dim + d)[None, :] * length + where[:, None]
+        row_g = sample * g_b + d[None, :] * g_d
+        memory = row_g + where[:, None] * g_t
         if GATE:
             z_ = tl.load(z + sample * z_b + d[None, :] * z_d + where[:, None] * z_t, tile, 0.0).to(tl.float32)
             open_ = tl.sigmoid(z_)
@@ -139,7 +141,7 @@ def gradients(
         through_decay = G * (h - own)  # h - own: the state before, decayed
         d_step = through_input * u_ + tl.sum(through_decay * A_[None, :, :], 2)
         slope = time_step_slope(x, SOFTPLUS)
-        tl.store(ddelta + (sample * dim + d)[None, :] * length + made[:, None], d_step * slope, tile)
+        tl.store(ddelta + row_g + made[:, None] * g_t, d_step * slope, tile)
         tl.store(du + memory, through_input * step + skip[None, :] * out, tile)
         d_A = tl.sum(through_decay * step[:, :, None], 0)
         tl.store(dA + ((sample * chunks + chunk) * dim + d)[:, None] * state + n[None, :], d_A, grid)

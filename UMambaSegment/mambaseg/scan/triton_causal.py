@@ -13,6 +13,7 @@ from mambaseg.scan.triton_launch import INTERPRETED, grid, laid_as, on_device_of
 
 _TOKENS, _DIM = (16, 4) if INTERPRETED else (256, 4)
 _SIDE_BY_SIDE = (16, 4) if INTERPRETED else (32, 32)  # the same where channels are side by side in memory
+_BACK_SIDE_BY_SIDE = (16, 4) if INTERPRETED else (128, 8)  # longer: each chunk leaves gradients of all weights
 
 
 @triton.jit
@@ -44,7 +45,7 @@ def _forward(
 
 @triton.jit
 def _backward(
-    x, weight, bias, dy, dx, dw, db, channels, length, chunks, x_b, x_d, x_t, y_b, y_d, y_t,
+    x, weight, bias, dy, dx, dw, db, channels, length, chunks, x_b, x_d, x_t, y_b, y_d, y_t, g_b, g_d, g_t,
     WIDTH: tl.constexpr, TOKENS: tl.constexpr, DIM: tl.constexpr,
 ):  # fmt: skip
     """``dx`` whole; ``dw`` (batch, chunks, channels, width) and ``db`` (batch, chunks, channels) in parts."""
@@ -68,10 +69,16 @@ def _backward(
         if k == WIDTH - 1:  # ahead is t itself
             tl.store(db + part, tl.sum(d_s, 1), there)
     tile = there[:, None] & (t < length)[None, :]
-    tl.store(dx + (sample * channels + d)[:, None] * length + t[None, :], d_x, tile)
+    tl.store(dx + sample * g_b + d[:, None] * g_d + t[None, :] * g_t, d_x, tile)
 
 
-def _launch(x: Tensor, tokens: int = _TOKENS, dim: int = _DIM) -> tuple[int, tuple[int, int, int]]:
+def check_size() -> tuple[int, int]:
+    """Channels and tokens of a check that crosses the edges of every cut above twice."""
+    cuts = ((_TOKENS, _DIM), _SIDE_BY_SIDE, _BACK_SIDE_BY_SIDE)
+    return max(dim for _, dim in cuts) + 1, 2 * max(tokens for tokens, _ in cuts) + 5
+
+
+def _launch(x: Tensor, tokens: int, dim: int) -> tuple[int, tuple[int, int, int]]:
     batch, channels, length = x.shape
     chunks = -(-length // tokens)
     return chunks, grid(chunks, -(-channels // dim), batch)
@@ -117,23 +124,25 @@ def causal_silu_backward(dy: Tensor, x: Tensor, weight: Tensor, bias: Tensor) ->
     """Gradients of `causal_silu` for x, weight and bias."""
     batch, channels, _ = x.shape
     width = weight.shape[2]
-    chunks, launch = _launch(x)
-    dx = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    tokens, dim = _BACK_SIDE_BY_SIDE if x.stride(1) == 1 else (_TOKENS, _DIM)
+    chunks, launch = _launch(x, tokens, dim)
+    dx = laid_as(x, x.shape, x.dtype)
     dw = torch.empty(batch, chunks, channels, width, dtype=torch.float32, device=x.device)
     db = torch.empty(batch, chunks, channels, dtype=torch.float32, device=x.device)
     with on_device_of(x):
         _backward[launch](
-            *(x, weight.contiguous(), bias, dy, dx, dw, db, channels, x.shape[2], chunks, *x.stride(), *dy.stride()),
+            *(x, weight.contiguous(), bias, dy, dx, dw, db, channels, x.shape[2], chunks),
+            *(*x.stride(), *dy.stride(), *dx.stride()),
             WIDTH=width,
-            TOKENS=_TOKENS,
-            DIM=_DIM,
+            TOKENS=tokens,
+            DIM=dim,
         )
     return dx, dw.sum((0, 1)).unsqueeze(1).to(weight.dtype), db.sum((0, 1)).to(bias.dtype)
 
 
 @causal_silu_backward.register_fake
 def _(_dy: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return x.new_empty(x.shape), weight.new_empty(weight.shape), bias.new_empty(bias.shape)
+    return laid_as(x, x.shape, x.dtype), weight.new_empty(weight.shape), bias.new_empty(bias.shape)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG001  (torch's signature)

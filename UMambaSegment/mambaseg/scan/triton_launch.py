@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from triton.runtime.errors import OutOfResources, PTXASError
 
 from mambaseg.paths import user_cache_folder
 from mambaseg.scan import triton_forward as kernels
+from mambaseg.scan.checks import HALF_TOLERANCE, TOLERANCE
 from mambaseg.scan.triton_tuning import Tuner
 
 _COMPOSED = 8192  # numbers of chunks' states that a program puts together at once: they fit its registers
@@ -43,6 +45,7 @@ _INTERPRETED_CUT = Cut(16, 4, 1)
 _USUAL_STATE = 16  # of every published Mamba U-Net: what cuts are meant for
 _MOST_PROGRAMS = 65_535  # along the second and third axis of a launch, by CUDA's programming guide
 _WORTH_TUNING = 1 << 22  # tokens times channels: below that the launches cost more than the kernels
+_COMPARED = 16  # channels at a time where two cuts' results are compared
 _TIMED = 3  # runs, of which the fastest counts
 _TUNER = Tuner(user_cache_folder() / "gpu-scan.json")
 
@@ -93,6 +96,11 @@ class Inputs:
         return {"BIAS": self.bias is not None, "SOFTPLUS": self.softplus, "PICTURE": self.picture is not None}
 
 
+def cuts_in_use() -> tuple[Cut, ...]:
+    """Every cut that `choose_cut` may give here."""
+    return (_INTERPRETED_CUT,) if INTERPRETED else FORWARD_CUTS
+
+
 def choose_cut(given: Inputs) -> Cut:
     """The cut for a problem: one fixed choice in the interpreter, else the fastest of some on this card, kept."""
     if INTERPRETED:
@@ -109,7 +117,13 @@ def choose_cut(given: Inputs) -> Cut:
     names = [f"{cut.tokens} tokens x {cut.dim} channels, {cut.warps} warps" for cut in FORWARD_CUTS]
     if torch.cuda.is_current_stream_capturing():  # nothing can be timed in a graph that is being recorded
         return FORWARD_CUTS[_TUNER.known(key, names) or 0]
-    return FORWARD_CUTS[_TUNER.choose(key, names, lambda place: _seconds(given, FORWARD_CUTS[place]))]
+    choice = _TUNER.choose(
+        key,
+        names,
+        lambda place: _seconds(given, FORWARD_CUTS[place]),
+        lambda place: _fault(given, FORWARD_CUTS[place]),
+    )
+    return FORWARD_CUTS[choice]
 
 
 def _seconds(given: Inputs, cut: Cut) -> float:
@@ -121,10 +135,40 @@ def _seconds(given: Inputs, cut: Cut) -> float:
             events[2 * place].record()
             _forward(given, cut)
             events[2 * place + 1].record()
-    except (OutOfResources, PTXASError):
+    except (OutOfResources, PTXASError, torch.OutOfMemoryError):
         return float("inf")
     torch.cuda.synchronize()
     return min(float(events[n].elapsed_time(events[n + 1])) for n in range(0, 2 * _TIMED, 2)) / 1000
+
+
+def _fault(given: Inputs, cut: Cut) -> str | None:
+    """What is wrong with a cut's results beside the first one's, or nothing; None where that cannot be told now."""
+    if cut == FORWARD_CUTS[0]:
+        return ""
+    try:
+        wanted = _forward(given, FORWARD_CUTS[0])
+        found = _forward(given, cut)
+        apart = [_apart(a, b) for a, b in zip(found, wanted, strict=True)]
+    except torch.OutOfMemoryError:
+        return None
+    if any(not math.isfinite(largest) for _, largest in apart):
+        return None
+    allowed = (TOLERANCE if given.u.dtype == torch.float32 else HALF_TOLERANCE), TOLERANCE
+    for (most, largest), may in zip(apart, allowed, strict=True):
+        if not most <= may * largest:
+            return f"it is off by {most / largest if largest else most:.2g} of the largest value"
+    return ""
+
+
+def _apart(found: Tensor, wanted: Tensor) -> tuple[float, float]:
+    """The largest difference, and the largest value that is wanted; NaN where anything is.
+
+    Some channels at a time, as the whole difference would take as much room again.
+    """
+    parts = zip(torch.split(found, _COMPARED, 1), torch.split(wanted, _COMPARED, 1), strict=True)
+    every = [torch.stack(((a.float() - b.float()).abs().max(), b.float().abs().max())) for a, b in parts]
+    most, largest = torch.stack(every).amax(0).tolist()
+    return float(most), float(largest)
 
 
 def laid_as(u: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
@@ -177,9 +221,12 @@ def own_ends(given: Inputs, cut: Cut) -> tuple[Tensor, Tensor]:
 
 
 def compose(
-    own: Tensor, total: Tensor, A: Tensor, start: Tensor | None, *, reverse: bool = False
+    own: Tensor, total: Tensor, A: Tensor, start: Tensor | None, *, reverse: bool = False, at_once: int = _COMPOSED
 ) -> tuple[Tensor, Tensor]:
-    """The state before each chunk ``(batch, dim, chunks, state)`` and after the last; reversed: gradients likewise."""
+    """The state before each chunk ``(batch, dim, chunks, state)`` and after the last; reversed: gradients likewise.
+
+    ``at_once`` numbers of states are put together at a time, and those that follow begin with the last of them.
+    """
     batch, dim, chunks, state = own.shape
     starts, last = torch.empty_like(own), own.new_empty(batch, dim, state)
     kernels.compose[(batch * dim,)](
@@ -187,7 +234,7 @@ def compose(
         *(dim, chunks, state),
         START=start is not None,
         REVERSE=reverse,
-        BLOCK=min(max(1, _COMPOSED // next_power_of_2(state)), next_power_of_2(chunks)),
+        BLOCK=min(max(1, at_once // next_power_of_2(state)), next_power_of_2(chunks)),
         STATE=next_power_of_2(state),
         num_warps=_COMPOSERS,
     )

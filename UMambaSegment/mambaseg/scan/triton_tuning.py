@@ -12,6 +12,7 @@ from mambaseg.errors import OutputError
 from mambaseg.io.files import replacing
 
 Measure = Callable[[int], float]
+Fault = Callable[[int], str | None]
 _log = logging.getLogger(__name__)
 _VERSION = 1
 
@@ -29,9 +30,12 @@ class Tuner:
         self._file = file
         self._lock = threading.Lock()
         self._known: dict[str, str] | None = None
+        self._meanwhile: dict[str, int] = {}  # what could not be settled, so that it is not tried again and again
 
-    def choose(self, key: str, candidates: Sequence[str], measure: Measure) -> int:
-        """Place of the fastest candidate.
+    def choose(self, key: str, candidates: Sequence[str], measure: Measure, fault: Fault) -> int:
+        """Place of the fastest candidate whose numbers are right.
+
+        Where nothing can be settled, the first one stands in for the rest of this process, and nothing is kept.
 
         Parameters
         ----------
@@ -41,21 +45,46 @@ class Tuner:
             Their names; a kept choice that is none of them is forgotten.
         measure
             Gives the seconds that a candidate takes; infinity where it cannot run.
+        fault
+            Tells as a clause what is wrong with a candidate's numbers, nothing if they are right, None if that cannot
+            be told now; asked of the fastest first. A candidate with a fault is named in the log and not chosen.
         """
         with self._lock:
             known = self._read()
             if known.get(key) in candidates:
                 return list(candidates).index(known[key])
-            taken = [measure(place) for place in range(len(candidates))]
-            best = min(range(len(candidates)), key=taken.__getitem__)
-            if taken[best] < float("inf"):
-                self._known = None  # another process may have kept choices since: both are to cut alike
-                known = self._read()
-                if known.get(key) in candidates:
-                    return list(candidates).index(known[key])
-                known[key] = candidates[best]
-                self._write(known)
+            if key in self._meanwhile:
+                return self._meanwhile[key]
+            best = self._best(key, candidates, measure, fault)
+            if best is None:
+                self._meanwhile[key] = 0
+                return 0
+            self._known = None  # another process may have kept choices since: both are to cut alike
+            known = self._read()
+            if known.get(key) in candidates:
+                return list(candidates).index(known[key])
+            known[key] = candidates[best]
+            self._write(known)
             return best
+
+    @staticmethod
+    def _best(key: str, candidates: Sequence[str], measure: Measure, fault: Fault) -> int | None:
+        """The fastest whose numbers are right; None where none runs, or it cannot be told."""
+        taken = [measure(place) for place in range(len(candidates))]
+        for place in sorted(range(len(candidates)), key=taken.__getitem__):
+            if taken[place] == float("inf"):
+                return None
+            wrong = fault(place)
+            if not wrong:
+                return None if wrong is None else place
+            _log.warning(
+                "The GPU scan is not cut into %s, although that is fastest here, because its numbers differ from those "
+                "of the usual cut: %s (%s).",
+                candidates[place],
+                wrong,
+                key,
+            )
+        return None
 
     def known(self, key: str, candidates: Sequence[str]) -> int | None:
         """Place of the candidate that was chosen before, None where none was; nothing is measured."""
