@@ -78,7 +78,7 @@ _START_AIM = 0.3  # seconds
 def scan_rows(figures: list[Entry]) -> list[Row]:
     """The scan: each backend at each length and number of channels against the plain loop."""
     alone = next((entry["ns"] for entry in figures if entry["curve"] == "exp"), None)
-    points = [entry for entry in figures if entry["curve"] != "exp"]
+    points = [entry for entry in figures if entry["curve"] not in ("exp", "picture")]
     lengths = [entry["length"] for entry in points if entry["curve"] == "length"]
     rows = []
     for entry in points:
@@ -106,6 +106,17 @@ def scan_rows(figures: list[Entry]) -> list[Row]:
                     aimed("1 x", met=entry["ns"] <= alone),
                 )
             )
+    rows += [
+        Row(
+            f"scan of a picture in four directions, {entry['edge']} x {entry['edge']} tokens x {entry['channels']} "
+            f"channels, `{entry['backend']}`",
+            faster(entry["ratio"]),
+            f"{number(entry['ns'])} ns a token, channel and direction",
+            f"four sequences, turned and flipped: {number(entry['turned_ns'])} ns",
+        )
+        for entry in figures
+        if entry["curve"] == "picture"
+    ]
     return rows
 
 

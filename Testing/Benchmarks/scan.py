@@ -1,11 +1,13 @@
 """Nanoseconds a token and channel of the selective scan, for each backend, against the plain loop in the same run.
 
-    python3 dev.py bench scan [--lengths 1000 10000 100000 1000000] [--channels 8 16 64 256 1024] [--backward]
+    python3 dev.py bench scan [--lengths 1000 10000 100000 1000000] [--channels 8 16 64 256 1024] [--pictures 64]
+                              [--backward]
 
 One curve over the length (at 64 channels) and one over the channels (at 10,000 tokens), beside the time that torch.exp
 alone takes for as many exponentials. ``--backward`` adds the way there and back: the gradient of every argument through
 `torch.autograd`. The plain loop is timed on fewer tokens where the sequence is long (its cost a token does not depend
-on the length); the line says so.
+on the length); the line says so. Pictures (edge in tokens, 192 channels, as VM-UNet's first stage) are scanned in four
+directions in place, beside the same scan of the four sequences that the published code makes by turning and flipping.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from _record import Entry, Record, parser_of, ratio, run
 STATE = 16
 LONGEST_LOOP, LONGEST_LOOP_BACK = 100_000, 2_000
 CHANNELS, LENGTH = 64, 10_000
+PICTURE_CHANNELS = 192
 
 
 def arguments(length: int, channels: int, *, gradient: bool, device: str = "cpu") -> dict[str, Any]:
@@ -105,15 +108,67 @@ def one_point(record: Record, curve: str, length: int, channels: int, *, backwar
         )  # fmt: skip
 
 
+def pictures(edge: int, channels: int, repeats: int) -> tuple[float, float]:
+    """Nanoseconds a token, channel and direction: in place, and of four sequences that are made and turned back."""
+    import torch
+
+    from mambaseg import scan
+
+    generator = torch.Generator().manual_seed(edge)
+    tokens = edge * edge
+    u = torch.randn(1, channels, edge, edge, generator=generator)
+    delta = torch.randn(1, 4, channels, tokens, generator=generator)
+    A = -torch.exp(torch.randn(4 * channels, STATE, generator=generator))
+    B, C = (torch.randn(1, 4, STATE, tokens, generator=generator) for _ in range(2))
+    D, bias = (torch.randn(4 * channels, generator=generator) for _ in range(2))
+
+    def in_place() -> torch.Tensor:
+        return scan.scan_picture(u, delta, A, B, C, D, bias, backend="numba")
+
+    def turned() -> torch.Tensor:
+        two = torch.stack((u.flatten(2), u.transpose(2, 3).flatten(2)), dim=1)
+        four = torch.cat((two, two.flip(-1)), dim=1)
+        y = scan.selective_scan(
+            four.flatten(1, 2), delta.flatten(1, 2), A, B, C, D=D, delta_bias=bias, delta_softplus=True, backend="numba"
+        ).view(1, 4, channels, tokens)
+        along = y[:, :2] + y[:, 2:].flip(-1)
+        return along[:, 0].view_as(u) + along[:, 1].view(1, channels, edge, edge).transpose(2, 3)
+
+    found = []
+    with torch.inference_mode():
+        for work in (in_place, turned):
+            best = float("inf")
+            for _ in range(1 + repeats):
+                began = time.perf_counter()
+                work()
+                best = min(best, time.perf_counter() - began)
+            found.append(best / (4 * tokens * channels) * 1e9)
+    return found[0], found[1]
+
+
+def one_picture(record: Record, edge: int, channels: int) -> None:
+    """Time one size of picture."""
+    ours, turned = pictures(edge, channels, 5)
+    record.add(
+        f"{ratio(turned / ours)} x      numba  a picture of {edge} x {edge} tokens x {channels} channels in four "
+        f"directions: {ours:.2f} ns, four sequences {turned:.2f} ns",
+        {"curve": "picture", "edge": edge, "channels": channels, "backend": "numba", "ns": ours, "turned_ns": turned,
+         "ratio": turned / ours},
+    )  # fmt: skip
+
+
 def main() -> None:
     """Print one line a length or number of channels and backend."""
     parser = parser_of(__doc__)
     parser.add_argument("--lengths", type=int, nargs="*", default=[1_000, 10_000, 100_000, 1_000_000])
     parser.add_argument("--channels", type=int, nargs="*", default=[8, 16, 64, 256, 1024])
+    parser.add_argument("--pictures", type=int, nargs="*", default=[64])
     parser.add_argument("--backward", action=argparse.BooleanOptionalAction, default=False)
     chosen = parser.parse_args()
     if chosen.quick:
-        chosen.lengths, chosen.channels = [100, 200], [8]
+        chosen.lengths, chosen.channels, chosen.pictures = [100, 200], [8], [9]
+    from mambaseg import scan
+
     record = Record("scan", chosen)
     alone = exponentials(CHANNELS)
     record.add(f"torch.exp alone, {STATE} a token and channel: {alone:.2f} ns", {"curve": "exp", "ns": alone})
@@ -123,6 +178,9 @@ def main() -> None:
             one_point(record, "length", length, CHANNELS, backward=backward)
         for channels in chosen.channels:
             one_point(record, "channels", at, channels, backward=backward)
+    if "numba" in scan.available_backends("cpu"):
+        for edge in chosen.pictures:
+            one_picture(record, edge, 16 if chosen.quick else PICTURE_CHANNELS)
     record.finish(draw)
 
 
@@ -130,7 +188,7 @@ def draw(value: Entry, place: Path) -> None:
     """Cost curves over length and channels, one row forward and one there and back."""
     import _plots
 
-    found = [entry for entry in value["figures"] if entry["curve"] != "exp"]
+    found = [entry for entry in value["figures"] if entry["curve"] in _ACROSS]
     alone = next(entry["ns"] for entry in value["figures"] if entry["curve"] == "exp")
     ways = [way for way in (False, True) if any(entry["backward"] == way for entry in found)]
     kinds = [kind for kind in ("length", "channels") if any(entry["curve"] == kind for entry in found)]

@@ -28,7 +28,7 @@ from mambaseg.networks.counting import shapes_only
 class _Watcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up the bytes of storages that are alive, but for those of ``apart``, of which there may be views."""
 
-    def __init__(self, apart: Iterable[Tensor]) -> None:
+    def __init__(self, apart: Iterable[Tensor] = ()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.now = 0
         self.peak = 0
