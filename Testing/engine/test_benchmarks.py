@@ -169,7 +169,7 @@ def written(tmp_path: Path, name: str, *arguments: str) -> dict[str, Any]:
 
 def test_scan_runs(tmp_path: Path):
     figures = written(tmp_path, "scan", "--backward")["figures"]
-    assert {entry["curve"] for entry in figures} == {"exp", "length", "channels"}
+    assert {entry["curve"] for entry in figures} == {"exp", "length", "channels", "picture"}
     assert {entry.get("backward") for entry in figures} == {None, False, True}
     assert all(entry["ns"] > 0 for entry in figures)
 

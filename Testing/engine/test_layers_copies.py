@@ -34,6 +34,7 @@ def test_a_copy_would_be_seen():
     assert [name for name, _ in copied(lambda: x.transpose(1, 2).contiguous())] == ["aten::clone", "aten::copy_"]
 
 
+@pytest.mark.slow
 def test_a_block_copies_no_tokens_on_the_way_there_and_back():
     pytest.importorskip("triton", reason="Triton is not installed")
     torch.manual_seed(5)

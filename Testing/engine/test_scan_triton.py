@@ -42,6 +42,7 @@ def test_it_is_the_loop_at_the_edges_of_chunks_in_every_cut(chunks: int, more: i
         assert all(off(one, other) < ALLOWED[torch.float32] for one, other in zip(found, wanted, strict=True))
 
 
+@pytest.mark.slow
 def test_it_is_the_loop_in_every_cut_that_a_card_may_take():
     """Across an edge of chunks and one of channels, by the interpreter; how a card itself computes, its checks tell."""
     from mambaseg.scan.triton_launch import FORWARD_CUTS, Inputs, _forward
