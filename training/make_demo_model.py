@@ -82,6 +82,7 @@ PLANS = {
     "small": Plan(4.5, 40, (8, 16, 32, 48), 1, 8, rate=4e-3, steps=450, batch=2, half=False),
     "full": Plan(3.0, 64, (32, 64, 128, 256, 320, 320), 2, 32, rate=1e-3, steps=400, batch=1, half=True),
 }
+_ENDINGS = {"small": "", "full": "-full"}
 SCALING = Normalisation("ct", mean=20.0, std=150.0, lower=-300.0, upper=500.0)
 HELD_OUT = (900_001, 900_002, 900_003, 900_004, 900_005, 900_006)
 
@@ -240,7 +241,7 @@ def _measure(package: Path) -> tuple[Figure, ...]:
 
 def _spec(network: str, size: str, cases: int, plan: Plan) -> ModelSpec:
     return ModelSpec(
-        id="demo-phantom" if network == DEFAULT else f"phantom-{network}{'' if size == 'small' else f'-{size}'}",
+        id="demo-phantom" if (network, size) == (DEFAULT, "small") else f"phantom-{network}{_ENDINGS[size]}",
         version="1.0.0",
         title="Demonstration on the synthetic phantom (never for patients)",
         text="Seven head-and-neck structures of mambaseg's synthetic CT phantom. It has never seen a person.",

@@ -13,6 +13,7 @@ from scan import STATE, arguments
 from torch import Tensor
 
 from mambaseg.inference.replays import Recorder, recorder_of
+from mambaseg.scan.checks import turned
 
 Scan = Callable[..., Any]
 TOKENS, CHANNELS = "tokens side by side", "channels side by side"
@@ -84,7 +85,7 @@ def problem(length: int, channels: int, device: str, layout: str, *, gradient: b
     for name, value in given.items():
         laid = value
         if layout == CHANNELS and isinstance(value, Tensor) and value.dim() == 3:
-            laid = value.transpose(1, 2).contiguous().transpose(1, 2)
+            laid = turned(value)
         found[name] = laid.requires_grad_() if gradient and isinstance(laid, Tensor) else laid
     return found
 

@@ -171,6 +171,7 @@ def test_scan_runs(tmp_path: Path):
     figures = written(tmp_path, "scan", "--backward")["figures"]
     assert {entry["curve"] for entry in figures} == {"exp", "length", "channels", "picture"}
     assert {entry.get("backward") for entry in figures} == {None, False, True}
+    assert next(entry["apart"] for entry in figures if entry["curve"] == "picture") < 1e-5
     assert all(entry["ns"] > 0 for entry in figures)
 
 

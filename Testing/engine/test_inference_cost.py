@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 from functools import partial
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 from mambaseg import networks
-from mambaseg.inference.activations import _HalfPrecision, activation_bytes
+from mambaseg.inference.activations import _HalfPrecision, activation_bytes, described_network
 from mambaseg.inference.cost import network_for, trial_size
 from mambaseg.layers import MambaLayer
 from mambaseg.networks.counting import shapes_only
@@ -58,12 +59,13 @@ def test_the_size_of_a_trial(
 @pytest.mark.parametrize("name", list(BUILDS))
 def test_every_network_runs_the_size_of_a_trial(name: str) -> None:
     arguments = {"spatial_dims": 3, "in_channels": 1, "num_classes": 3, **BUILDS[name]}
-    whole = networks.build(name, **arguments)
+    description = json.dumps([name, arguments])
+    whole = described_network(description)
     size = trial_size(PATCH, whole.divisor, 1e-6)
     assert size < PATCH
     with torch.inference_mode():
-        assert network_for(name, arguments, size).eval()(torch.zeros(1, 1, *size)).shape == (1, 3, *size)
-    assert network_for(name, arguments, PATCH).patch_size == whole.patch_size
+        assert network_for(description, size).eval()(torch.zeros(1, 1, *size)).shape == (1, 3, *size)
+    assert network_for(description, PATCH).patch_size == whole.patch_size
 
 
 def test_weights_are_no_activations():

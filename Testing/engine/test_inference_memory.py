@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -212,6 +213,23 @@ def test_tile_batches_fit_half_of_what_is_free():
     assert choose_tile_batch(cuda, 99, 1 << 20, 7 << 30, 256 * 256) == 32
     assert choose_tile_batch(cuda, 99, 1 << 28, 7 << 30, 256 * 256) == 14
     assert choose_tile_batch(cuda, 99, 1 << 20, 7 << 30, 128**3) == 4
+
+
+@pytest.mark.parametrize("network", ["umamba_enc", "lightm_unet"])
+def test_the_backend_changes_no_more_than_rounding(network):
+    """`numba` in the lean form, `torch` in the plain one's layers and `reference`, over whole runs."""
+    architecture = {"init_filters": 8} if network == "lightm_unet" else None
+    volume = make_volume(smooth_image((22, 21, 24), sigma=2.5), (1.8, 1.9, 1.7))
+    model = make_model(make_spec(network=network, architecture=architecture))
+    usual, *others = (
+        mambaseg.segment(volume, model, replace(CPU, scan_backend=name)) for name in ("auto", "torch", "reference")
+    )
+    assert len(np.unique(usual.labels)) > 1
+    for other, name in zip(others, ("torch", "reference"), strict=True):
+        assert other.report["scan_backends"].keys() == {name}
+        assert float((other.labels == usual.labels).mean()) >= 0.9999
+        for part, chance in usual.probabilities.items():
+            np.testing.assert_allclose(other.probabilities[part], chance, atol=2e-3)
 
 
 @pytest.mark.parametrize("network", ["umamba_enc", "lightm_unet"])

@@ -6,14 +6,15 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import torch
-
 from mambaseg.devices import choose_precision
 from mambaseg.inference.activations import spec_activation_bytes
+from mambaseg.inference.export import deciding_threads
 from mambaseg.inference.needs import stage_bytes
 from mambaseg.inference.passes import runs_lean
 
 if TYPE_CHECKING:
+    import torch
+
     from mambaseg.inference.preprocess import Frame
     from mambaseg.inference.tileplan import TilePlan
     from mambaseg.memory import MemoryProbe
@@ -84,11 +85,6 @@ class Room:
         self._expected = replace(self._expected, network=0)
 
     @property
-    def _threads(self) -> int:
-        """How many threads decide labels side by side."""
-        return torch.get_num_threads() if self._device.type == "cpu" else 1
-
-    @property
     def _activations(self) -> int:
         """What one pass of the network holds for moments."""
         precision = choose_precision(self._options.precision, self._device)
@@ -97,7 +93,7 @@ class Room:
 
     def need(self, frame: Frame, tiles: TilePlan) -> Need:
         """What a case of this size takes."""
-        held = stage_bytes(frame, tiles, self._spec, self._options, self._threads)
+        held = stage_bytes(frame, tiles, self._spec, self._options, deciding_threads(self._device))
         return Need(held.prepare, held.image + held.sums, held.export)
 
     def check(self, need: Need) -> None:

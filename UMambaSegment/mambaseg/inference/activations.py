@@ -122,10 +122,16 @@ def spec_activation_bytes(spec: ModelSpec, *, lean: bool, half: bool) -> int:
     return described_activation_bytes(describe_network(spec), tuple(spec.patch_size), lean=lean, half=half)
 
 
+@lru_cache(maxsize=4)
+def described_network(description: str) -> networks.SegmentationNetwork:
+    """A network as `describe_network` has it, without values: for what its shape tells."""
+    name, arguments = json.loads(description)
+    with torch.device("meta"):
+        return networks.build(name, **arguments)
+
+
 @lru_cache(maxsize=16)
 def described_activation_bytes(description: str, patch: tuple[int, ...], *, lean: bool, half: bool) -> int:
     """The same for a network as `describe_network` has it."""
-    name, arguments = json.loads(description)
-    with torch.device("meta"):
-        network = networks.build(name, **arguments)
-    return activation_bytes(network, (1, arguments["in_channels"], *patch), lean=lean, half=half)
+    network = described_network(description)
+    return activation_bytes(network, (1, network.in_channels, *patch), lean=lean, half=half)

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from mambaseg import networks, scan
-from mambaseg.inference.activations import described_activation_bytes
+from mambaseg.inference.activations import described_activation_bytes, described_network
 from mambaseg.inference.first_run import note_computed
 from mambaseg.inference.strategy import is_out_of_memory
 from mambaseg.lean import make_lean
@@ -97,43 +97,33 @@ def trial_size(patch: tuple[int, ...], divisor: tuple[int, ...], most: float) ->
     return tuple(size)
 
 
-def network_for(name: str, arguments: dict[str, Any], size: tuple[int, ...]) -> networks.SegmentationNetwork:
+def network_for(description: str, size: tuple[int, ...]) -> networks.SegmentationNetwork:
     """A network that takes this size: one that is tied to its patch (U-Mamba Enc) is built for the size."""
-    network = networks.build(name, **arguments)
-    if network.patch_size in (None, size):
-        return network
-    return networks.build(name, **{**arguments, "patch_size": list(size)})
+    name, arguments = json.loads(description)
+    tied = described_network(description).patch_size is not None
+    return networks.build(name, **{**arguments, "patch_size": list(size)} if tied else arguments)
 
 
 def _seconds(
-    name: str,
-    arguments: dict[str, Any],
-    patch: tuple[int, ...],
-    device_name: str,
-    *,
-    lean: bool,
-    half: torch.dtype | None,
+    description: str, patch: tuple[int, ...], device_name: str, *, lean: bool, half: torch.dtype | None
 ) -> float:
     """Seconds of a pass: of a trial, which is on a part of the patch where the whole one takes long."""
-    network = networks.build(name, **arguments)
-    shape = (1, arguments["in_channels"], *patch)
-    estimate = _estimate(network, shape, device_name)
-    part = 1.0
+    whole = described_network(description)
+    size, part = patch, 1.0
+    estimate = _estimate(whole, (1, whole.in_channels, *patch), device_name)
     if estimate > _LONGEST_TRIAL:
-        size = trial_size(patch, network.divisor, _LONGEST_TRIAL / estimate)
+        size = trial_size(patch, whole.divisor, _LONGEST_TRIAL / estimate)
         part = math.prod(size) / math.prod(patch)
         if estimate * part > _LONGEST_TRIAL:
             return estimate
-        network = network_for(name, arguments, size)
-        shape = (1, arguments["in_channels"], *size)
     # norms and copies take time that operations do not tell: run one
     device = torch.device(device_name)
     mixed = contextlib.nullcontext() if half is None else torch.autocast(device.type, dtype=half)
     try:
-        placed = network.to(device).eval()
+        placed = network_for(description, size).to(device).eval()
         if lean:
             make_lean(placed)
-        image = torch.zeros(*shape, device=device)
+        image = torch.zeros(1, whole.in_channels, *size, device=device)
         with torch.inference_mode(), mixed:
             found = _best_of(lambda: placed(image), device, 2)
     except RuntimeError as error:
@@ -168,11 +158,8 @@ def network_cost(
     half
         Type that it runs in, by autocast; None for float32.
     """
-    name, arguments = json.loads(description)
-    with torch.device("meta"):
-        parameters = networks.count_parameters(networks.build(name, **arguments))
     return NetworkCost(
-        parameters * _FLOAT,
+        networks.count_parameters(described_network(description)) * _FLOAT,
         described_activation_bytes(description, patch, lean=lean, half=half is not None),
-        _seconds(name, arguments, patch, device_name, lean=lean, half=half),
+        _seconds(description, patch, device_name, lean=lean, half=half),
     )

@@ -92,6 +92,11 @@ def label_values(spec: ModelSpec) -> NDArray[np.int64]:
     return np.array([0, *(label.value for label in spec.labels)], dtype=np.int64)
 
 
+def deciding_threads(device: torch.device) -> int:
+    """How many threads decide labels side by side where the logits lie."""
+    return torch.get_num_threads() if device.type == "cpu" else 1
+
+
 def kept_slices(maps: int) -> int:
     """Slices of all classes that a thread holds: two between output slices, and three more to make maps from."""
     return 5 if maps else 2
@@ -206,7 +211,7 @@ def decide(
     painted: Container[int] | None = None,
 ) -> None:
     """Fill the part of a decision that ``frame.wanted`` names; arguments as `export_labels` has them."""
-    workers = torch.get_num_threads() if logits.device.type == "cpu" else 1
+    workers = deciding_threads(logits.device)
     everything = {label.value for label in spec.labels}
     shown = everything if painted is None else painted
     job = _Job(logits, held, frame, spec, decision.labels, decision.maps, shown)

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import torch
-
 from mambaseg.devices import choose_device, choose_precision, device_title
 from mambaseg.inference.activations import describe_network
 from mambaseg.inference.cost import network_cost
+from mambaseg.inference.export import deciding_threads
 from mambaseg.inference.first_run import first_run_bytes
 from mambaseg.inference.kept import NetworkCache
 from mambaseg.inference.needs import StageBytes, stage_bytes
@@ -140,7 +139,7 @@ def make_forecast(
     kept = NetworkCache() if networks is None else networks
     pass_bytes = activations + kept.to_come(model, str(device), len(folds), cost.parameter_bytes)
     on_host = device.type != "cuda"
-    held = stage_bytes(frame, tiles, spec, options, torch.get_num_threads() if on_host else 1)
+    held = stage_bytes(frame, tiles, spec, options, deciding_threads(device))
     on_device = None if on_host else pass_bytes + held.sums
     host = _host_peak(held, first_run, pass_bytes) if on_host else _host_peak(replace(held, sums=0), first_run, 0)
     mirrors = len(mirror_combinations(allowed_mirror_axes(spec) if options.mirror else ()))

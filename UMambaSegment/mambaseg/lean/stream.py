@@ -19,7 +19,7 @@ from torch.nn import functional
 from mambaseg.compiled import launch
 from mambaseg.layers.mamba import Mamba
 from mambaseg.lean.sizes import CONV, LANES, STATE
-from mambaseg.scan.piece_states import start_states
+from mambaseg.scan.piece_states import cutting_pays, start_states
 
 _NUMBERS = 1 << 19  # inner numbers in a chunk: 2 MiB, several of which stay in a cache
 _LEAST_TOKENS = 512
@@ -44,10 +44,10 @@ def chunks(length: int, inner: int) -> Iterator[slice]:
 def pieces_of(batch: int, tokens: int, inner: int, threads: int) -> int:
     """Into how many pieces a chunk is scanned: several only where there are two threads or more a block of channels.
 
-    Cutting costs up to the scan again. Whether a chunk is cut depends on the number of threads, into how many pieces on
+    Whether a chunk is cut depends on the number of threads, into how many pieces on
     its shape alone; results with and without pieces differ by rounding.
     """
-    return max(1, min(_PIECES, tokens // _LEAST_PIECE)) if 2 * batch * inner // LANES <= threads else 1
+    return max(1, min(_PIECES, tokens // _LEAST_PIECE)) if cutting_pays(batch * inner // LANES, threads) else 1
 
 
 @dataclass

@@ -12,7 +12,7 @@ from torch import Tensor
 from mambaseg.compiled import launch
 from mambaseg.scan.lane_moves import STRETCH
 from mambaseg.scan.numba_inputs import as_array, kernel_inputs
-from mambaseg.scan.piece_states import start_states
+from mambaseg.scan.piece_states import cutting_pays, start_states
 from mambaseg.scan.probe import fault_of
 from mambaseg.scan.problem import ScanProblem
 from mambaseg.scan.reference import largest_error
@@ -30,9 +30,8 @@ def pieces_for(problem: ScanProblem) -> int:
 
 
 def _is_short_of_jobs(problem: ScanProblem, threads: int) -> bool:
-    """Whether cutting pays: it costs up to as much work again, so there must be two threads a job."""
     groups = problem.B.shape[1]
-    return 2 * problem.u.shape[0] * groups * -(-problem.u.shape[1] // groups // LANES) <= threads
+    return cutting_pays(problem.u.shape[0] * groups * -(-problem.u.shape[1] // groups // LANES), threads)
 
 
 def _cut_error() -> float:

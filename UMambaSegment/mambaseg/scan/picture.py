@@ -115,8 +115,8 @@ def scan_picture(
             y = selective_scan(*tensors, **named, delta_softplus=True, backend=backend)  # type: ignore[arg-type, misc]
             return y if isinstance(y, Tensor) else y[0]
 
-    y = sequence_scan(*_sequences(u, delta, A, B, C), D=D, delta_bias=delta_bias)
-    return _picture(y, *u.shape)
+    y = sequence_scan(*as_sequences(u, delta, A, B, C), D=D, delta_bias=delta_bias)
+    return as_picture(y, *u.shape)
 
 
 def _walks_in_place(backend: str, tensors: tuple[Tensor, ...]) -> bool:
@@ -195,7 +195,7 @@ def _example(rows: int, columns: int, inner: int = 20) -> list[Tensor]:
     return [u, delta, A, B, C, D, bias]
 
 
-def _sequences(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, ...]:
+def as_sequences(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> tuple[Tensor, ...]:
     """The four sequences side by side, as `selective_scan` takes them: channels ``4 * inner``, groups 4."""
 
     def reversed_half(tensor: Tensor) -> Tensor:
@@ -206,7 +206,7 @@ def _sequences(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor) -> tup
     return along.flatten(1, 2), reversed_half(delta).flatten(1, 2), A, reversed_half(B), reversed_half(C)
 
 
-def _picture(y: Tensor, batch: int, inner: int, rows: int, columns: int) -> Tensor:
+def as_picture(y: Tensor, batch: int, inner: int, rows: int, columns: int) -> Tensor:
     """Turn the four results ``(batch, 4 * inner, length)`` back and add them up."""
     y = y.view(batch, DIRECTIONS, inner, rows * columns)
     along = y[:, :2] + y[:, 2:].flip(-1)

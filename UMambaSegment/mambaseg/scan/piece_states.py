@@ -1,10 +1,15 @@
-"""The states between the pieces of a sequence that were scanned side by side, from what each piece found by itself."""
+"""Pieces of a sequence that are scanned side by side: where that pays, and the states between them."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+
+
+def cutting_pays(blocks: int, threads: int) -> bool:
+    """Whether there are two threads or more for each block of channels: cutting costs up to as much work again."""
+    return 2 * blocks <= threads
 
 
 def start_states(start: Any, A: Any, ends: Any, sums: Any) -> tuple[Any, Any]:
