@@ -10,6 +10,7 @@ from torch import Tensor
 
 from engine.scan_cases import ENGINE
 from mambaseg.scan import selective_scan
+from mambaseg.scan.checks import turned
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 # Of the largest value: what float32 sums of this length may differ by, and the roundings of the half types.
@@ -40,11 +41,6 @@ def made(
         "delta_bias": draw(dim, seed=8),
         "start_state": draw(batch, dim, state, seed=9),
     }
-
-
-def turned(tensor: Tensor) -> Tensor:
-    """The same with channels (or states) side by side in memory."""
-    return tensor.transpose(-1, -2).contiguous().transpose(-1, -2)
 
 
 def side_by_side(given: dict[str, Tensor]) -> dict[str, Tensor]:

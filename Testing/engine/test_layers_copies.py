@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.scan_triton_cases import DEVICE, draw, off, turned
+from engine.scan_triton_cases import DEVICE, draw, off
 from mambaseg.layers import Mamba
 from mambaseg.layers.projecting import project, project_tokens
+from mambaseg.scan.checks import turned
 
 BATCH, LENGTH, WIDTH = 2, 37, 4
 
