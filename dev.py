@@ -28,6 +28,7 @@ REQUIREMENTS = ROOT / "requirements"
 CONSTRAINTS = REQUIREMENTS / "constraints.txt"
 OLDEST, NEWEST = (3, 10), (3, 13)
 LEVELS = ("run", "test")
+MOST_PROCESSES = 4  # of the tests: each may take some GB of memory
 # What a CUDA build of torch brings along, several GB of it.
 CUDA_PACKAGE = re.compile(r"(nvidia-|cuda-|triton$)")
 
@@ -86,8 +87,18 @@ def _test(rest: Sequence[str], *, everything: bool) -> int:
     which = [] if everything else ["-m", "not slow"]
     if not everything:
         _say("slow tests are left out (`python3 dev.py test --all` runs them).")
-    steps["tests"] = _call([python, "-m", "pytest", *which, *rest])
+    side_by_side = [] if rest else _side_by_side()
+    steps["tests"] = _call([python, "-m", "pytest", *which, *side_by_side, *rest])
     return _verdict(steps)
+
+
+def _side_by_side() -> list[str]:
+    """Share the tests among a few processes, a core each; with a card they would stand in each other's way there."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    processes = min(cores, MOST_PROCESSES)
+    if processes < 2 or _has_nvidia():
+        return []
+    return ["-n", str(processes), "--dist", "worksteal"]
 
 
 def _lint() -> int:
