@@ -12,6 +12,7 @@ import torch
 
 import mambaseg
 from engine.inference_cases import make_model, make_spec, make_volume, smooth_image
+from mambaseg.inference import predict
 from mambaseg.inference.kept import NetworkCache
 from mambaseg.inference.predict import PredictionSettings, TileCount, predict_logits
 from mambaseg.inference.preprocess import make_frame
@@ -260,3 +261,16 @@ def test_the_peak_is_the_processs_own_and_not_that_of_whoever_started_it():
     code = "from mambaseg.memory import peak_resident; print(peak_resident())"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 1_000_000 < int(ran.stdout) < held.nbytes
+
+
+@pytest.mark.parametrize("where", ["cpu", "cuda"])
+def test_tiles_are_brought_to_the_device_as_they_are(where: str):
+    if where == "cuda" and not torch.cuda.is_available():
+        pytest.skip("there is no CUDA card here to bring tiles to")
+    image = torch.randn(1, 20, 20, 20)
+    for _ in range(5):  # pinned memory is used again while copies are on their way
+        tiles = [image[:, z : z + 9, 3:12, 1:10] for z in range(6)]
+        brought = predict._brought(tiles, torch.device(where))
+        assert brought.device.type == where
+        assert torch.equal(brought.cpu(), torch.stack(tiles))
+        image = torch.randn(1, 20, 20, 20)

@@ -156,7 +156,7 @@ def _gather(
     air = AirTile() if settings.skip_air else None
     with _repeatable(settings), autocast, asked_between_layers(network, count.reporter.check):
         for number, group in enumerate(groups):
-            tiles = torch.stack([_cut(source, tile, plan) for tile in group]).to(settings.device)
+            tiles = _brought([_cut(source, tile, plan) for tile in group], settings.device)
             logits = air.logits(tiles) if air is not None else None
             if logits is None:
                 logits = _run_network(run, tiles, settings.mirror_axes)
@@ -197,6 +197,18 @@ def _groups(tiles: Sequence[TileSlices], size: int) -> list[Sequence[TileSlices]
 def _near(image: Tensor, device: torch.device) -> Tensor:
     """The whole image on the device where it is small beside any network's memory, so that no tile waits for a copy."""
     return image.to(device) if image.nbytes <= _SMALL_IMAGE else image
+
+
+def _brought(tiles: Sequence[Tensor], device: torch.device) -> Tensor:
+    """Tiles side by side on the device.
+
+    To a card from the computer's memory they go through pinned memory: the copy then waits its turn among the card's
+    work instead of making this thread wait for it, and the next passes are asked for in time.
+    """
+    if device.type != "cuda" or tiles[0].device.type != "cpu":
+        return torch.stack(list(tiles)).to(device)
+    staged = torch.empty((len(tiles), *tiles[0].shape), dtype=tiles[0].dtype, pin_memory=True)
+    return torch.stack(list(tiles), out=staged).to(device, non_blocking=True)
 
 
 def _cut(source: Tensor, tile: TileSlices, plan: TilePlan) -> Tensor:
