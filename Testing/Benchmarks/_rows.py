@@ -78,7 +78,7 @@ _START_AIM = 0.3  # seconds
 def scan_rows(figures: list[Entry]) -> list[Row]:
     """The scan: each backend at each length and number of channels against the plain loop."""
     alone = next((entry["ns"] for entry in figures if entry["curve"] == "exp"), None)
-    points = [entry for entry in figures if entry["curve"] not in ("exp", "picture")]
+    points = [entry for entry in figures if entry["curve"] in ("length", "channels")]
     lengths = [entry["length"] for entry in points if entry["curve"] == "length"]
     rows = []
     for entry in points:
@@ -106,18 +106,27 @@ def scan_rows(figures: list[Entry]) -> list[Row]:
                     aimed("1 x", met=entry["ns"] <= alone),
                 )
             )
-    rows += [
-        Row(
+    return rows + [_beside_row(entry) for entry in figures if entry["curve"] in ("picture", "causal")]
+
+
+def _beside_row(entry: Entry) -> Row:
+    """Pictures and the convolution before the scan, beside what they take the place of."""
+    way = ", forward and backward" if entry.get("backward") else ""
+    if entry["curve"] == "picture":
+        return Row(
             f"scan of a picture in four directions, {entry['edge']} x {entry['edge']} tokens x {entry['channels']} "
-            f"channels, `{entry['backend']}`",
+            f"channels{way}, `{entry['backend']}`",
             faster(entry["ratio"]),
             f"{number(entry['ns'])} ns a token, channel and direction",
             f"four sequences, turned and flipped: {number(entry['turned_ns'])} ns",
         )
-        for entry in figures
-        if entry["curve"] == "picture"
-    ]
-    return rows
+    return Row(
+        f"causal convolution with SiLU, {entry['length']:,} tokens x {entry['channels']} channels{way}, "
+        f"`{entry['backend']}`",
+        faster(entry["ratio"]),
+        f"{number(entry['ns'])} ns a token and channel",
+        f"torch's convolution and activation: {number(entry['torch_ns'])} ns",
+    )
 
 
 def ct_rows(figures: list[Entry]) -> list[Row]:

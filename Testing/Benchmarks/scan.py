@@ -8,16 +8,21 @@ alone takes for as many exponentials. ``--backward`` adds the way there and back
 `torch.autograd`. The plain loop is timed on fewer tokens where the sequence is long (its cost a token does not depend
 on the length); the line says so. Pictures (edge in tokens, 192 channels, as VM-UNet's first stage) are scanned in four
 directions in place, beside the same scan of the four sequences that the published code makes by turning and flipping.
+Last stands the causal convolution with SiLU before the scan, beside torch's convolution and activation.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from _record import Entry, Record, parser_of, ratio, run
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 STATE = 16
 LONGEST_LOOP, LONGEST_LOOP_BACK = 100_000, 2_000
@@ -93,31 +98,52 @@ def one_point(record: Record, curve: str, length: int, channels: int, *, backwar
         loop_length = min(loop_length, LENGTH)
     loop = nanoseconds(loop_length, channels, "reference", 1, backward=backward)
     note = "" if loop_length == length else f" (loop measured on {loop_length:,} tokens)"
-    way = ", forward and backward" if backward else ""
     for name in scan.available_backends("cpu"):
         if name == "reference":
             continue
         nanoseconds(64, channels, name, 1, backward=backward)  # compile before timing
-        repeats = 3 if length * channels < 50_000_000 or not backward else 1
+        repeats = 3 if length * channels < 50_000_000 or not backward else 2
         taken = nanoseconds(length, channels, name, repeats, backward=backward)
         record.add(
-            f"{ratio(loop / taken)} x  {name:>9}  {length:>9,} tokens x {channels:>4} channels{way}: "
+            f"{ratio(loop / taken)} x  {name:>9}  {length:>9,} tokens x {channels:>4} channels{_way(backward)}: "
             f"{taken:8.2f} ns, loop {loop:8.1f} ns{note}",
             {"curve": curve, "length": length, "channels": channels, "backward": backward, "backend": name, "ns": taken,
              "reference_ns": loop, "ratio": loop / taken, "reference_length": loop_length},
         )  # fmt: skip
 
 
-def pictures(edge: int, channels: int, repeats: int) -> tuple[float, float, float]:
-    """Nanoseconds a token, channel and direction in place, and of four sequences that are made and turned back.
+def _beside(works: Sequence[Callable[[], Tensor]], given: Sequence[Tensor], *, backward: bool) -> tuple[Any, float]:
+    """Seconds of the best of some runs of each of two, and how far they are apart, relative to the largest value."""
+    import torch
 
-    Also how far the two are apart, relative to the largest value.
-    """
+    from mambaseg.scan.reference import largest_error
+
+    def there_and_back(work: Callable[[], Tensor]) -> list[Tensor]:
+        y = work()
+        return [y.detach(), *torch.autograd.grad(y, given, torch.ones_like(y))] if backward else [y]
+
+    for tensor in given:
+        tensor.requires_grad_(backward)
+    with torch.set_grad_enabled(backward), torch.inference_mode(mode=not backward):
+        first, second = (there_and_back(work) for work in works)
+        off = largest_error(first, second)
+        taken = []
+        for work in works:
+            best = float("inf")
+            for _ in range(5):
+                began = time.perf_counter()
+                there_and_back(work)
+                best = min(best, time.perf_counter() - began)
+            taken.append(best)
+    return taken, off
+
+
+def one_picture(record: Record, edge: int, channels: int, *, backward: bool) -> None:
+    """Time one size of picture in place, and as four sequences that are made and turned back."""
     import torch
 
     from mambaseg import scan
     from mambaseg.scan.picture import as_picture, as_sequences
-    from mambaseg.scan.reference import largest_error
 
     generator = torch.Generator().manual_seed(edge)
     tokens = edge * edge
@@ -126,38 +152,55 @@ def pictures(edge: int, channels: int, repeats: int) -> tuple[float, float, floa
     A = -torch.exp(torch.randn(4 * channels, STATE, generator=generator))
     B, C = (torch.randn(1, 4, STATE, tokens, generator=generator) for _ in range(2))
     D, bias = (torch.randn(4 * channels, generator=generator) for _ in range(2))
+    given = (u, delta, A, B, C, D, bias)
 
     def in_place() -> torch.Tensor:
-        return scan.scan_picture(u, delta, A, B, C, D, bias, backend="numba")
+        return scan.scan_picture(*given, backend="numba")
 
     def turned() -> torch.Tensor:
-        y = scan.selective_scan(
-            *as_sequences(u, delta, A, B, C), D=D, delta_bias=bias, delta_softplus=True, backend="numba"
-        )
+        sequences = as_sequences(u, delta, A, B, C)
+        y = scan.selective_scan(*sequences, D=D, delta_bias=bias, delta_softplus=True, backend="numba")
         return as_picture(y, *u.shape)
 
-    found = []
-    with torch.inference_mode():
-        off = largest_error([in_place()], [turned()])
-        for work in (in_place, turned):
-            best = float("inf")
-            for _ in range(1 + repeats):
-                began = time.perf_counter()
-                work()
-                best = min(best, time.perf_counter() - began)
-            found.append(best / (4 * tokens * channels) * 1e9)
-    return found[0], found[1], off
-
-
-def one_picture(record: Record, edge: int, channels: int) -> None:
-    """Time one size of picture."""
-    ours, turned, off = pictures(edge, channels, 5)
+    found, off = _beside((in_place, turned), given, backward=backward)
+    ours, sequences = (each / (4 * tokens * channels) * 1e9 for each in found)
     record.add(
-        f"{ratio(turned / ours)} x      numba  a picture of {edge} x {edge} tokens x {channels} channels in four "
-        f"directions: {ours:.2f} ns, four sequences {turned:.2f} ns; at most {off:.1g} of the largest value apart",
-        {"curve": "picture", "edge": edge, "channels": channels, "backend": "numba", "ns": ours, "turned_ns": turned,
-         "ratio": turned / ours, "apart": off},
+        f"{ratio(sequences / ours)} x      numba  a picture of {edge} x {edge} tokens x {channels} channels in four "
+        f"directions{_way(backward)}: {ours:.2f} ns, four sequences {sequences:.2f} ns; at most {off:.1g} of the "
+        "largest value apart",
+        {"curve": "picture", "edge": edge, "channels": channels, "backward": backward, "backend": "numba", "ns": ours,
+         "turned_ns": sequences, "ratio": sequences / ours, "apart": off},
     )  # fmt: skip
+
+
+def one_convolution(record: Record, length: int, channels: int, *, backward: bool) -> None:
+    """Time the causal convolution with SiLU, and torch's."""
+    import torch
+    from torch.nn import functional
+
+    from mambaseg.scan.causal import causal_convolution
+
+    generator = torch.Generator().manual_seed(length)
+    shapes = ((1, channels, length), (channels, 1, 4), (channels,))
+    u, weight, bias = (torch.randn(*shape, generator=generator) for shape in shapes)
+
+    def padded() -> torch.Tensor:
+        y = functional.conv1d(u, weight, bias, padding=3, groups=channels)
+        return functional.silu(y[..., :length])
+
+    works = (lambda: causal_convolution(u, weight, bias, "numba"), padded)
+    found, off = _beside(works, (u, weight, bias), backward=backward)
+    ours, theirs = (each / (length * channels) * 1e9 for each in found)
+    record.add(
+        f"{ratio(theirs / ours)} x      numba  causal convolution with SiLU, {length:,} tokens x {channels} "
+        f"channels{_way(backward)}: {ours:.2f} ns, torch {theirs:.2f} ns; at most {off:.1g} of the largest value apart",
+        {"curve": "causal", "length": length, "channels": channels, "backward": backward, "backend": "numba",
+         "ns": ours, "torch_ns": theirs, "ratio": theirs / ours, "apart": off},
+    )  # fmt: skip
+
+
+def _way(backward: bool) -> str:
+    return ", forward and backward" if backward else ""
 
 
 def main() -> None:
@@ -182,8 +225,10 @@ def main() -> None:
         for channels in chosen.channels:
             one_point(record, "channels", at, channels, backward=backward)
     if "numba" in scan.available_backends("cpu"):
-        for edge in chosen.pictures:
-            one_picture(record, edge, 16 if chosen.quick else PICTURE_CHANNELS)
+        for backward in (False, True) if chosen.backward else (False,):
+            for edge in chosen.pictures:
+                one_picture(record, edge, 16 if chosen.quick else PICTURE_CHANNELS, backward=backward)
+            one_convolution(record, max(chosen.lengths, default=LENGTH), CHANNELS, backward=backward)
     record.finish(draw)
 
 

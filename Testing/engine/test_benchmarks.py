@@ -169,9 +169,11 @@ def written(tmp_path: Path, name: str, *arguments: str) -> dict[str, Any]:
 
 def test_scan_runs(tmp_path: Path):
     figures = written(tmp_path, "scan", "--backward")["figures"]
-    assert {entry["curve"] for entry in figures} == {"exp", "length", "channels", "picture"}
+    assert {entry["curve"] for entry in figures} == {"exp", "length", "channels", "picture", "causal"}
     assert {entry.get("backward") for entry in figures} == {None, False, True}
-    assert next(entry["apart"] for entry in figures if entry["curve"] == "picture") < 1e-5
+    apart = [entry["apart"] for entry in figures if entry["curve"] in ("picture", "causal")]
+    assert len(apart) == 4
+    assert max(apart) < 1e-5
     assert all(entry["ns"] > 0 for entry in figures)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from engine.scan_cases import FAST, assert_same
 from mambaseg import scan
 from mambaseg.layers import SS2D
-from mambaseg.scan import numba_backend, picture
+from mambaseg.scan import numba_backend, numba_picture, picture
 
 SIZES = [
     (1, 1, 1, 1, 1),
@@ -85,7 +85,8 @@ def test_every_backend_walks_as_defined(backend: str, size: tuple[int, int, int,
     assert_same(run(make_picture(*size), backend).double(), exact)
 
 
-def test_the_kernel_walks_in_place_where_it_can() -> None:
+@pytest.mark.parametrize("with_gradient", [False, True])
+def test_the_kernel_walks_in_place_where_it_can(*, with_gradient: bool) -> None:
     if "numba" not in scan.available_backends("cpu"):
         pytest.skip("numba does not work on this machine")
     sequences: list[int] = []
@@ -95,8 +96,12 @@ def test_the_kernel_walks_in_place_where_it_can() -> None:
         raise AssertionError("four sequences were made")
 
     arguments = make_picture(1, 20, 6, 7, 3)
-    with scan.record_backends() as used:
-        scan.scan_picture(**arguments, sequence_scan=refuse)
+    arguments["delta"].requires_grad_(with_gradient)
+    with torch.set_grad_enabled(with_gradient):
+        scan.scan_picture(**arguments)  # its self-check is over
+    with scan.record_backends() as used, torch.set_grad_enabled(with_gradient):
+        y = scan.scan_picture(**arguments, sequence_scan=refuse)
+    assert y.requires_grad == with_gradient
     assert dict(used) == {"numba": 1}
     with pytest.raises(AssertionError, match="four sequences"):
         scan.scan_picture(**arguments, backend="torch", sequence_scan=refuse)
@@ -130,15 +135,32 @@ def test_pictures_do_not_depend_on_the_number_of_threads(inner: int) -> None:
     assert torch.equal(answers[1], answers[2])
 
 
+@pytest.mark.parametrize("inner", [16, 40])
+def test_gradients_do_not_depend_on_the_number_of_threads(inner: int) -> None:
+    before = torch.get_num_threads()
+    answers = []
+    try:
+        for threads in (1, 2, 2):
+            torch.set_num_threads(threads)
+            arguments = make_picture(1, inner, 33, 21, 5)
+            leaves = [value.requires_grad_() for value in arguments.values()]
+            answers.append(torch.autograd.grad(run(arguments, "numba").square().sum(), leaves))
+    finally:
+        torch.set_num_threads(before)
+    for one, two, again in zip(*answers, strict=True):
+        assert torch.equal(one, two)
+        assert torch.equal(two, again)
+
+
 @pytest.mark.parametrize("backend", FAST)
-def test_gradients_reach_every_argument(backend: str) -> None:
-    size = (2, 18, 5, 9, 3)
+@pytest.mark.parametrize("size", [(2, 18, 5, 9, 3), *SIZES, (1, 150, 19, 15, 3)])
+def test_gradients_reach_every_argument(backend: str, size: tuple[int, int, int, int, int]) -> None:
     found, exact = make_picture(*size), make_picture(*size, dtype=torch.float64)
     for arguments, name in ((found, backend), (exact, "reference")):
         for value in arguments.values():
             value.requires_grad_()
         y = run(arguments, name)
-        (y * torch.linspace(0, 1, 9, dtype=y.dtype)).sum().backward()
+        (y * torch.linspace(0.5, 1, size[3], dtype=y.dtype)).sum().backward()
     for key, value in exact.items():
         assert value.grad is not None
         assert found[key].grad is not None, key
@@ -181,6 +203,31 @@ def test_a_kernel_that_walks_wrongly_is_found_out_aloud(
         picture._kernel_fault.cache_clear()
     assert "failed its self-check" in caplog.text
     assert_same(found, run(arguments, "torch"))
+
+
+def test_gradients_that_are_wrong_are_found_out_aloud(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    if "numba" not in scan.available_backends("cpu"):
+        pytest.skip("numba does not work on this machine")
+    right = numba_picture._walk_back
+
+    def wrong(*arguments: Any) -> tuple[Tensor, ...]:
+        found = right(*arguments)
+        return (*found[:4], 1.01 * found[4], *found[5:])
+
+    monkeypatch.setattr(numba_picture, "_walk_back", wrong)
+    picture._kernel_fault.cache_clear()
+    arguments = make_picture(1, 20, 6, 7, 3)
+    arguments["C"].requires_grad_()
+    try:
+        with caplog.at_level(logging.WARNING):
+            (found,) = torch.autograd.grad(run(arguments, "numba").sum(), [arguments["C"]])
+    finally:
+        picture._kernel_fault.cache_clear()
+    assert "failed its self-check" in caplog.text
+    (wanted,) = torch.autograd.grad(run(arguments, "torch").sum(), [arguments["C"]])
+    assert_same(found, wanted)
 
 
 @pytest.mark.parametrize(

@@ -28,18 +28,26 @@ _HERE = Path(__file__).resolve().parent
 # the type of a number
 KERNELS: dict[str, tuple[str, str, str]] = {
     "scan": ("scan.lanes", "scan_kernel", "3A 3A 2A 4A 4A 1A 3A 1A bool bool 3A i64 3C 4C 3C 4C"),
-    "carry": ("scan.lanes_pieces", "carry_kernel", "3A 2A 4A 3A 1A bool bool 4C 3C"),
+    "carry": ("scan.lanes_pieces", "carry_kernel", "3A 2A 4A 3A 1A bool bool 4C 3C 4C"),
+    "reach": ("scan.lanes_reach", "reach_kernel", "3A 2A 4A 3A 1A bool bool 3A 4C 3C"),
     "backward": (
         "scan.lanes_backward",
         "backward_kernel",
-        "3A 3A 2A 4A 4A 1A 3A 1A bool bool 4C 3A 3A 3C 3C 3C 3C 2C 2C 3C 5C 5C",
+        "3A 3A 2A 4A 4A 1A 3A 1A bool bool 4C 3A 4C 3C 3C 3C 4C 3C 3C 3C 5C 5C",
     ),
     "moments": ("lean.norm_kernel", "moments_kernel", "3C i64 i64 d1C d3C d3C"),
     "apply": ("lean.norm_kernel", "apply_kernel", "3C 2C 2C 2C 3C bool f32 i64 i64 3C"),
     "convolve": ("lean.token_kernel", "convolve_kernel", "3A 3C 3C i64 3C"),
     "scan_tokens": ("lean.token_kernel", "scan_tokens_kernel", "3C 3C 3C i64 3A 2C 1C 1C 3C 4C 3C 3C"),
     "carry_tokens": ("lean.pieces_kernel", "carry_tokens_kernel", "3C 3C i64 3A 2C 1C 4C 3C"),
-    "picture": ("scan.lanes_picture", "picture_kernel", "3A 4A 3A 4A 4A 2A 2A i64 i64 4C"),
+    "causal": ("scan.lanes_causal", "causal_kernel", "3A 2C 1C 3C"),
+    "causal_backward": ("scan.lanes_causal", "causal_backward_kernel", "3A 2C 1C 3A 3C 4C 3C"),
+    "picture": ("scan.lanes_picture", "picture_kernel", "3A 4A 3A 4A 4A 2A 2A i64 i64 4C 5C"),
+    "picture_backward": (
+        "scan.lanes_picture_backward",
+        "picture_backward_kernel",
+        "3A 4A 3A 4A 4A 2A 2A i64 i64 5C 3A 4C 4C 4C 3C 3C 5C 5C",
+    ),
 }
 _COMPILE = threading.RLock()
 # numba's default threading layer ("workqueue") aborts the whole process when two threads enter it at once.

@@ -12,7 +12,7 @@ from torch.nn import functional
 from mambaseg.scan.checks import TOLERANCE, turned
 from mambaseg.scan.probe import fault_of, there_and_back
 from mambaseg.scan.reference import largest_error
-from mambaseg.scan.registry import runs_triton
+from mambaseg.scan.registry import choose_backend, runs_triton
 
 _log = logging.getLogger(__name__)
 
@@ -29,22 +29,35 @@ def causal_convolution(u: Tensor, weight: Tensor, bias: Tensor | None, backend: 
     bias
         ``(channels,)``, or None.
     backend
-        Of the scan that follows, as in `selective_scan`: where that is ``triton``, so is this.
+        Of the scan that follows, as in `selective_scan`: where that is ``triton`` or ``numba``, so is this.
 
     Returns
     -------
     Tensor
         ``(batch, channels, length)``.
     """
+    given = weight.new_zeros(len(weight)) if bias is None else bias
     if u.dtype != torch.float64 and runs_triton(backend, u) and not _fault(str(u.device)):
         from mambaseg.scan.triton_causal import causal_silu
 
         if torch.is_autocast_enabled(u.device.type):
             u = u.to(torch.get_autocast_dtype(u.device.type))
-        given = weight.new_zeros(len(weight)) if bias is None else bias
         y: Tensor = causal_silu(u, weight, given)
         return y
+    if _runs_numba(backend, (u, weight, given)):
+        from mambaseg.scan.numba_causal import causal_numba
+
+        return causal_numba(u, weight, given)
     return _plain(u, weight, bias)
+
+
+def _runs_numba(backend: str, tensors: tuple[Tensor, ...]) -> bool:
+    """Whether the numba kernels are those to run; on a CPU, in float32."""
+    if 0 in tensors[0].shape or any(each.device.type != "cpu" or each.dtype != torch.float32 for each in tensors):
+        return False
+    if choose_backend(backend, tensors[0], with_gradient=False)[0] != "numba":
+        return False
+    return not _numba_fault(with_gradient=torch.is_grad_enabled() and any(each.requires_grad for each in tensors))
 
 
 def _plain(u: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -54,20 +67,44 @@ def _plain(u: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 @lru_cache(maxsize=32)
 def _fault(device: str) -> str:
-    """Hold the kernels, there and back and in both layouts, against torch's convolution, once a process."""
+    """Hold the Triton kernels, there and back and in both layouts, against torch's convolution, once a process."""
 
     def error() -> float:
         from mambaseg.scan.triton_causal import causal_silu, check_size
 
-        channels, length = check_size()
-        generator = torch.Generator().manual_seed(20240131)
-        shapes = ((2, channels, length), (channels, 1, 4), (channels,))
-        u, *others = [torch.randn(*shape, generator=generator).to(device) for shape in shapes]
-        wanted = there_and_back(_plain, (u, *others))
-        found = [there_and_back(causal_silu, (each, *others)) for each in (u, turned(u))]
+        given = [tensor.to(device) for tensor in _example(*check_size())]
+        wanted = there_and_back(_plain, given)
+        found = [there_and_back(causal_silu, (each, *given[1:])) for each in (given[0], turned(given[0]))]
         return largest_error([tensor for each in found for tensor in each], 2 * wanted)
 
-    fault = fault_of(error, TOLERANCE)
+    return _told(fault_of(error, TOLERANCE), device)
+
+
+@lru_cache(maxsize=2)
+def _numba_fault(*, with_gradient: bool) -> str:
+    """The same for the numba kernels; only what is used is compiled."""
+
+    def error() -> float:
+        from mambaseg.scan.lanes_causal import TOKENS
+        from mambaseg.scan.numba_causal import causal_numba
+
+        given = _example(channels=3, length=2 * TOKENS + 5)
+        if with_gradient:
+            return largest_error(there_and_back(causal_numba, given), there_and_back(_plain, given))
+        with torch.no_grad():
+            return largest_error([causal_numba(*given)], [_plain(*given)])
+
+    return _told(fault_of(error, TOLERANCE), "cpu")
+
+
+def _example(channels: int, length: int) -> list[Tensor]:
+    """A made-up sequence of two samples, weights and biases."""
+    generator = torch.Generator().manual_seed(20240131)
+    shapes = ((2, channels, length), (channels, 1, 4), (channels,))
+    return [torch.randn(*shape, generator=generator) for shape in shapes]
+
+
+def _told(fault: str, device: str) -> str:
     if fault:
         _log.warning(
             "The convolution before the scan runs by torch on %s, in two passes, because its kernel failed its "

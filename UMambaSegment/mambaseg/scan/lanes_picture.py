@@ -15,6 +15,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 
+from mambaseg.scan.lane_gradients import lift
 from mambaseg.scan.lane_moves import STRETCH, bring, copy_rows, soften, take
 from mambaseg.scan.lanes import recur, recur_backwards
 from mambaseg.scan.vector_ir import FLOATS, INDEX, LANES, LOG2E, VectorBuilder
@@ -44,7 +45,7 @@ def _pick(
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _put(_context: Any, _out: Any, _places: Any, _total: Any, _count: Any) -> Any:
+def put(_context: Any, _out: Any, _places: Any, _total: Any, _count: Any) -> Any:
     """Add ``count`` vectors to the tokens at ``places`` of ``total``; no place comes twice."""
 
     def generate(_ctx: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
@@ -60,7 +61,7 @@ def _put(_context: Any, _out: Any, _places: Any, _total: Any, _count: Any) -> An
 
 
 @register_jitable  # type: ignore[untyped-decorator]
-def _set_up(A: Any, D: Any, bias: Any, first: int, width: int, rates: Any, states: Any, shift: Any, skip: Any) -> None:
+def set_up(A: Any, D: Any, bias: Any, first: int, width: int, rates: Any, states: Any, shift: Any, skip: Any) -> None:
     """Bring one direction's parameters to lane order, and its states to zero."""
     for n in range(states.shape[0]):
         for c in range(LANES):
@@ -73,7 +74,7 @@ def _set_up(A: Any, D: Any, bias: Any, first: int, width: int, rates: Any, state
 
 
 @register_jitable  # type: ignore[untyped-decorator]
-def _find_places(places: Any, down: bool, t0: int, count: int, rows: int, columns: int) -> None:
+def find_places(places: Any, down: bool, t0: int, count: int, rows: int, columns: int) -> None:
     """Row-major places of ``count`` tokens from token ``t0`` on, along the rows or ``down`` the columns."""
     if not down:
         for t in range(count):
@@ -88,16 +89,18 @@ def _find_places(places: Any, down: bool, t0: int, count: int, rows: int, column
 
 
 def picture_kernel(
-    u: Any, delta: Any, A: Any, B: Any, C: Any, D: Any, bias: Any, rows: int, columns: int, y: Any
-) -> None:
+    u: Any, delta: Any, A: Any, B: Any, C: Any, D: Any, bias: Any, rows: int, columns: int, y: Any,
+    kept: Any,
+) -> None:  # fmt: skip
     """Scan ``u`` ``(batch, inner, rows * columns)`` in four directions, with softplus on the step.
 
     ``delta`` ``(batch, 4, inner, length)``, ``B`` and ``C`` ``(batch, 4, state, length)`` are in row-major token order
     for directions 0 and 2 and in column-major order for 1 and 3; 2 and 3 are walked from the end. ``A`` is
     ``(4, inner, state)``, ``D`` and ``bias`` ``(4, inner)``. ``y`` is ``(batch, parts, inner, length)`` with one, two
     or four parts: each job adds up the directions of one part for one block of channels, and the parts are the
-    caller's to add. The last axis of all must be contiguous. A job holds its block of the picture and of the sum in
-    lane order, 128 bytes a token.
+    caller's to add. ``kept`` ``(batch, 4, stretches, inner, state)`` gets the state before each stretch in the order of
+    the walk, if its third axis has a length. The last axis of all must be contiguous. A job holds its block of the
+    picture and of the sum in lane order, 128 bytes a token.
     """
     batch, inner, length = u.shape
     state = A.shape[2]
@@ -106,6 +109,7 @@ def picture_kernel(
     blocks = (inner + LANES - 1) // LANES
     order = state + state % 2
     stretches = (length + STRETCH - 1) // STRETCH
+    keep = kept.shape[2] > 0
     for job in numba.prange(batch * blocks * parts):
         part = job % parts
         b = job // (blocks * parts)
@@ -128,16 +132,19 @@ def picture_kernel(
             length,
         )  # fmt: skip
         for d in range(part * share, (part + 1) * share):
-            _set_up(A[d], D[d], bias[d], first, width, rates, states, shift, skip)
+            set_up(A[d], D[d], bias[d], first, width, rates, states, shift, skip)
             delta_at = delta.ctypes.data + b * delta.strides[0] + d * delta.strides[1] + first * delta.strides[2]
             b_at = B.ctypes.data + b * B.strides[0] + d * B.strides[1]
             c_at = C.ctypes.data + b * C.strides[0] + d * C.strides[1]
             for turn in range(stretches):
-                t0 = (turn if d < 2 else stretches - 1 - turn) * STRETCH
+                stretch = turn if d < 2 else stretches - 1 - turn
+                t0 = stretch * STRETCH
                 count = min(STRETCH, length - t0)
+                if keep:
+                    lift(states, kept[b, d, stretch], first, width)
                 bring(delta_at + t0 * 4, delta.strides[2] // 4, step.ctypes.data, width, count)
                 soften(step.ctypes.data, shift.ctypes.data, count, True)
-                _find_places(places, d % 2 == 1, t0, count, rows, columns)
+                find_places(places, d % 2 == 1, t0, count, rows, columns)
                 _pick(
                     picture.ctypes.data, places.ctypes.data, step.ctypes.data, skip.ctypes.data, drive.ctypes.data,
                     out.ctypes.data, count,
@@ -154,7 +161,7 @@ def picture_kernel(
                         step.ctypes.data, drive.ctypes.data, rates.ctypes.data, states.ctypes.data, b_rows.ctypes.data,
                         c_rows.ctypes.data, out.ctypes.data, count, order,
                     )  # fmt: skip
-                _put(out.ctypes.data, places.ctypes.data, total.ctypes.data, count)
+                put(out.ctypes.data, places.ctypes.data, total.ctypes.data, count)
         take(
             y.ctypes.data + ((b * parts + part) * inner + first) * length * 4, length, total.ctypes.data, width, length
         )

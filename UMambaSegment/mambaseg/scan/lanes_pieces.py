@@ -69,13 +69,23 @@ def is_left(total: Any, rates: Any, starts: Any) -> bool:
     return False
 
 
-def carry_kernel(  # noqa: C901  (numba runs in parallel only what stands in one function)
-    delta: Any, A: Any, C: Any, z: Any, bias: Any, softplus: bool, gated: bool, starts: Any, y: Any
-) -> None:
+@register_jitable  # type: ignore[untyped-decorator]
+def _mend(kept: Any, first: int, width: int, n: int, total: Any, rates: Any, starts: Any) -> None:
+    """Add what is left of one state's start after a sum of steps to that state of ``kept`` ``(dim, state)``."""
+    for c in range(width):
+        if starts[c] != 0:
+            kept[first + c, n] += np.exp2(total[c] * rates[c]) * starts[c]
+
+
+def carry_kernel(  # noqa: C901, PLR0912  (numba runs in parallel only what stands in one function)
+    delta: Any, A: Any, C: Any, z: Any, bias: Any, softplus: bool, gated: bool, starts: Any, y: Any,
+    kept: Any,
+) -> None:  # fmt: skip
     """Add to ``y`` ``(batch, dim, length)`` what the pieces' start states ``(batch, pieces, dim, state)`` do.
 
-    The inputs are those of `scan_kernel`, which ran before with as many pieces; the first piece is right already. Each
-    job is one batch entry, one block of up to 16 channels of one group and one piece; jobs share nothing.
+    So are the states ``kept`` before each stretch ``(batch, stretches, dim, state)``, where there are any. The inputs
+    are those of `scan_kernel`, which ran before with as many pieces; the first piece is right already. Each job is one
+    batch entry, one block of up to 16 channels of one group and one piece; jobs share nothing.
     """
     batch, dim, length = delta.shape
     state, groups, pieces = A.shape[1], C.shape[1], starts.shape[1]
@@ -112,6 +122,10 @@ def carry_kernel(  # noqa: C901  (numba runs in parallel only what stands in one
                 left[n] = not softplus or is_left(total, rates[n], states[n])  # bare steps may be negative
             if not left.any():
                 break
+            if kept.shape[1] > 0:
+                for n in range(state):
+                    if left[n]:
+                        _mend(kept[b, t0 // STRETCH], first, width, n, total, rates[n], states[n])
             bring(delta_at + t0 * 4, delta.strides[1] // 4, step.ctypes.data, width, count)
             soften(step.ctypes.data, shift.ctypes.data, count, softplus)
             accumulate(step.ctypes.data, total.ctypes.data, sums.ctypes.data, count)

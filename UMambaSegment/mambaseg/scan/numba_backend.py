@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from mambaseg.compiled import cache_note
-from mambaseg.scan.numba_forward import picture_numba, run_forward
+from mambaseg.scan.numba_forward import run_forward
 from mambaseg.scan.numba_gradient import differentiable_numba
+from mambaseg.scan.numba_picture import picture_numba
 from mambaseg.scan.problem import ScanProblem
 
 __all__ = ["cache_note", "picture_numba", "scan_numba"]

@@ -1,4 +1,4 @@
-"""The numba kernels forwards: one sequence, or a picture in four directions."""
+"""The numba kernels of a sequence forwards."""
 
 from __future__ import annotations
 
@@ -34,15 +34,19 @@ def _is_short_of_jobs(problem: ScanProblem, threads: int) -> bool:
     return cutting_pays(problem.u.shape[0] * groups * -(-problem.u.shape[1] // groups // LANES), threads)
 
 
-def _cut_error() -> float:
+def cut_example() -> ScanProblem:
+    """A made-up problem of several stretches, whose states live for longer than a stretch."""
     generator = torch.Generator().manual_seed(20240125)
     u, delta, z = (torch.randn(1, 18, 1100, generator=generator) for _ in range(3))
     B, C = (torch.randn(1, 1, 3, 1100, generator=generator) for _ in range(2))
     A, start = -torch.rand(18, 3, generator=generator), torch.randn(1, 18, 3, generator=generator)
     bias = torch.full((18,), -3.0)
-    problem = ScanProblem(u, delta, A, B, C, None, z, bias, delta_softplus=True, start=start)
-    whole, cut = run_forward(problem, pieces=1), run_forward(problem, pieces=3)
-    return largest_error(cut[:2], whole[:2])
+    return ScanProblem(u, delta, A, B, C, None, z, bias, delta_softplus=True, start=start)
+
+
+def _cut_error() -> float:
+    whole, cut = (run_forward(cut_example(), keep=True, pieces=pieces) for pieces in (1, 3))
+    return largest_error(cut, whole)
 
 
 @lru_cache(maxsize=1)
@@ -70,7 +74,7 @@ def run_forward(
     problem
         Float32 on the CPU.
     keep
-        Whether to keep states for a backward pass; the sequence is then never cut.
+        Whether to keep states for a backward pass.
     pieces
         Their number; None chooses.
 
@@ -86,7 +90,7 @@ def run_forward(
     batch, dim, length = problem.u.shape
     state = problem.A.shape[1]
     if pieces is None:
-        cut = not keep and pieces_for(problem) > 1 and _is_short_of_jobs(problem, torch.get_num_threads())
+        cut = pieces_for(problem) > 1 and _is_short_of_jobs(problem, torch.get_num_threads())
         pieces = pieces_for(problem) if cut and not _cut_fault() else 1
     y = np.empty((batch, dim, length), np.float32)
     ends = np.empty((batch, pieces, dim, state), np.float32)
@@ -98,22 +102,5 @@ def run_forward(
     if pieces > 1:
         starts, last = start_states(as_array(problem.start_state()), as_array(problem.A), ends, sums)
         _, delta, A, _, C, _, *rest = inputs
-        launch("carry", delta, A, C, *rest, starts, y)
+        launch("carry", delta, A, C, *rest, starts, y, kept)
     return torch.from_numpy(y), torch.from_numpy(last), torch.from_numpy(kept)
-
-
-def picture_numba(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, delta_bias: Tensor) -> Tensor:
-    """Scan a picture in four directions in place, without gradients; arguments as in `mambaseg.scan.scan_picture`.
-
-    Where there are fewer blocks of channels than threads, the directions go to threads of their own and are added up
-    afterwards, in the same order: the result does not depend on the number of threads.
-    """
-    batch, inner, rows, columns = u.shape
-    parts = 1 if batch * -(-inner // LANES) >= torch.get_num_threads() else 4
-    y = np.empty((batch, parts, inner, rows * columns), np.float32)
-    tensors = (u.flatten(2), delta, A.reshape(4, inner, -1), B, C, D.reshape(4, inner), delta_bias.reshape(4, inner))
-    launch("picture", *(as_array(tensor) for tensor in tensors), rows, columns, y)
-    out = y[:, 0]
-    for part in range(1, parts):
-        out += y[:, part]
-    return torch.from_numpy(out).view(batch, inner, rows, columns)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -10,12 +12,60 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mambaseg.compiled import launch
-from mambaseg.scan.numba_forward import run_forward
-from mambaseg.scan.numba_inputs import as_array, kernel_inputs
+from mambaseg.scan.numba_forward import LONGEST_WITHOUT_PIECES, MOST_PIECES, cut_example, run_forward
+from mambaseg.scan.numba_inputs import added_up, as_array, kernel_inputs
+from mambaseg.scan.piece_states import end_gradients
+from mambaseg.scan.probe import fault_of
 from mambaseg.scan.problem import ScanProblem
+from mambaseg.scan.reference import largest_error
 from mambaseg.scan.vector_ir import LANES
 
+_log = logging.getLogger(__name__)
+_LARGEST_ERROR = 1e-5  # of the largest value
 MOST_SHARES = 8  # of a group's channels: each has its own sums for B and C, 2 * state * length floats
+
+
+class Cut(NamedTuple):
+    """How the way back is shared out: pieces of the sequence, and shares of a group's channels."""
+
+    pieces: int
+    shares: int
+
+
+def _cut_error() -> float:
+    problem = cut_example()
+    generator = torch.Generator().manual_seed(20240126)
+    dy, d_last = (torch.randn(shape, generator=generator) for shape in (problem.u.shape, (*problem.A.shape[:1], 3)))
+    kept = run_forward(problem, keep=True, pieces=1)[2]
+    whole, cut = (run_backward(problem, kept, dy, d_last[None], Cut(pieces, 1)) for pieces in (1, 3))
+    return largest_error(*([each for each in found if each is not None] for found in (cut, whole)))
+
+
+@lru_cache(maxsize=1)
+def _cut_fault() -> str:
+    """Hold the gradients of a sequence in pieces against those of the whole, once a process."""
+    fault = fault_of(_cut_error, _LARGEST_ERROR)
+    if fault:
+        _log.warning("Gradients of long sequences run on few threads, because cutting them failed: %s.", fault)
+    return fault
+
+
+def cut_for(problem: ScanProblem) -> Cut:
+    """The cut for a problem and torch's number of threads.
+
+    Pieces cost up to a quarter more, but shares cost memory, and time to add them up. So a long sequence is cut into as
+    many pieces as give every thread one; a short one, wherever it runs, into the same shares.
+    """
+    batch, dim, length = problem.u.shape
+    lines, threads = batch * problem.B.shape[1], torch.get_num_threads()
+    most = min(-(-dim // problem.B.shape[1] // LANES), MOST_SHARES)
+    longest = min(MOST_PIECES, length // LONGEST_WITHOUT_PIECES)
+    if longest < 2:
+        return Cut(1, most)
+    pieces = min(longest, -(-threads // lines))
+    if pieces > 1 and _cut_fault():
+        pieces = 1
+    return Cut(pieces, min(most, -(-threads // (lines * pieces))))
 
 
 class _FusedScan(torch.autograd.Function):
@@ -44,7 +94,9 @@ class _FusedScan(torch.autograd.Function):
         return None, *run_backward(problem, kept, dy, d_last)
 
 
-def run_backward(problem: ScanProblem, kept: Tensor, dy: Tensor, d_last: Tensor) -> tuple[Tensor | None, ...]:
+def run_backward(
+    problem: ScanProblem, kept: Tensor, dy: Tensor, d_last: Tensor, cut: Cut | None = None
+) -> tuple[Tensor | None, ...]:
     """Gradients of a problem's start, u, delta, A, B, C, D, z and delta_bias (None for what it does not have).
 
     Parameters
@@ -55,37 +107,37 @@ def run_backward(problem: ScanProblem, kept: Tensor, dy: Tensor, d_last: Tensor)
         From `run_forward`.
     dy, d_last
         Gradients of the output ``(batch, dim, length)`` and of the last state ``(batch, dim, state)``.
+    cut
+        How the work is shared out; None chooses.
     """
     batch, dim, length = problem.u.shape
     state, groups = problem.A.shape[1], problem.B.shape[1]
-    shares = min(-(-dim // groups // LANES), MOST_SHARES)
+    pieces, shares = cut or cut_for(problem)
     du, ddelta = (np.empty((batch, dim, length), np.float32) for _ in range(2))
     dz = du if problem.z is None else np.empty_like(du)
-    dA, dstart = (np.empty((batch, dim, state), np.float32) for _ in range(2))
-    dD, dbias = (np.empty((batch, dim), np.float32) for _ in range(2))
+    dA, dstart = np.empty((batch, pieces, dim, state), np.float32), np.empty((batch, dim, state), np.float32)
+    dD, dbias = (np.empty((batch, pieces, dim), np.float32) for _ in range(2))
     dB, dC = (np.zeros((batch, groups, shares, state, length), np.float32) for _ in range(2))
+    inputs, dout = kernel_inputs(problem), as_array(dy)
+    carries = as_array(d_last)[:, None]
+    if pieces > 1:
+        reach, sums = np.empty_like(dA), np.empty((batch, pieces, dim), np.float32)
+        _, delta, A, _, C, _, *rest = inputs
+        launch("reach", delta, A, C, *rest, dout, reach, sums)
+        carries = end_gradients(as_array(d_last), A, reach, sums)
     gradients = (du, ddelta, dz, dA, dD, dbias, dstart, dB, dC)
-    launch("backward", *kernel_inputs(problem), kept.numpy(), as_array(dy), as_array(d_last), *gradients)
+    launch("backward", *inputs, kept.numpy(), dout, np.ascontiguousarray(carries), *gradients)
     return (
         torch.from_numpy(dstart),
         torch.from_numpy(du),
         torch.from_numpy(ddelta),
-        _added_up(dA, 0),
-        _added_up(dB, 2),
-        _added_up(dC, 2),
-        None if problem.D is None else _added_up(dD, 0),
+        added_up(dA.reshape(-1, dim, state), 0),
+        added_up(dB, 2),
+        added_up(dC, 2),
+        None if problem.D is None else added_up(dD.reshape(-1, dim), 0),
         None if problem.z is None else torch.from_numpy(dz),
-        None if problem.delta_bias is None else _added_up(dbias, 0),
+        None if problem.delta_bias is None else added_up(dbias.reshape(-1, dim), 0),
     )
-
-
-def _added_up(parts: Any, axis: int) -> Tensor:
-    """Sum over an axis from its first to its last, whatever the number of threads."""
-    parts = np.moveaxis(parts, axis, 0)
-    total = parts[0]
-    for part in parts[1:]:
-        total += part
-    return torch.from_numpy(total)
 
 
 def differentiable_numba(problem: ScanProblem) -> tuple[Tensor, Tensor]:

@@ -1,10 +1,11 @@
-"""What numba kernels are given: tensors as arrays without needless copies."""
+"""What numba kernels are given and give back: tensors as arrays without needless copies."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from mambaseg.scan.problem import ScanProblem
@@ -25,3 +26,12 @@ def kernel_inputs(problem: ScanProblem) -> list[Any]:
     bias = zeros if problem.delta_bias is None else as_array(problem.delta_bias)
     gate = u if problem.z is None else as_array(problem.z)
     return [u, *arrays, skip, gate, bias, problem.delta_softplus, problem.z is not None]
+
+
+def added_up(parts: Any, axis: int) -> Tensor:
+    """Sum over an axis from its first to its last, in the first one's place, whatever the number of threads."""
+    parts = np.moveaxis(parts, axis, 0)
+    total = parts[0]
+    for part in parts[1:]:
+        total += part
+    return torch.from_numpy(total)

@@ -1,8 +1,8 @@
 """The scan of a picture in four directions: along rows, along columns, and both from the end.
 
-Source: Liu et al., VMamba, arXiv 2401.10166 (its cross-scan and cross-merge). Where the ``triton`` backend runs, and
-where the ``numba`` backend runs without gradients, the directions are only four orders of walking over one picture;
-elsewhere the four sequences are made by transposing and flipping, scanned by `selective_scan`, and turned back.
+Source: Liu et al., VMamba, arXiv 2401.10166 (its cross-scan and cross-merge). Where the ``triton`` or the ``numba``
+backend runs, the directions are only four orders of walking over one picture, with gradients and without; elsewhere the
+four sequences are made by transposing and flipping, scanned by `selective_scan`, and turned back.
 """
 
 from __future__ import annotations
@@ -124,11 +124,9 @@ def _walks_in_place(backend: str, tensors: tuple[Tensor, ...]) -> bool:
     u, A = tensors[0], tensors[2]
     if any(tensor.device.type != "cpu" or tensor.dtype != torch.float32 for tensor in tensors):
         return False
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        return False
     if 0 in u.shape or A.shape[1] == 0 or choose_backend(backend, u, with_gradient=False)[0] != "numba":
         return False
-    return not _kernel_fault()
+    return not _kernel_fault(with_gradient=torch.is_grad_enabled() and any(each.requires_grad for each in tensors))
 
 
 @lru_cache(maxsize=64)
@@ -158,10 +156,20 @@ def _four_sequences(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D
     return scan_picture(u, delta, A, B, C, D, delta_bias, backend="torch")
 
 
-@lru_cache(maxsize=1)
-def _kernel_fault() -> str:
-    """Hold the kernel against the four sequences, once a process; what is wrong with it, or nothing."""
-    fault = fault_of(_kernel_error, TOLERANCE)
+@lru_cache(maxsize=2)
+def _kernel_fault(*, with_gradient: bool) -> str:
+    """Hold the kernels against the four sequences, once a process; only what is used is compiled."""
+
+    def error() -> float:
+        from mambaseg.scan.numba_backend import picture_numba
+
+        given = _example(rows=19, columns=15)  # more than a stretch, channels that fill no block
+        if with_gradient:
+            return largest_error(there_and_back(picture_numba, given), there_and_back(_four_sequences, given))
+        with torch.no_grad():
+            return largest_error([picture_numba(*given)], [_four_sequences(*given)])
+
+    fault = fault_of(error, TOLERANCE)
     if fault:
         _log.warning(
             "Pictures are scanned as four flipped sequences, which is slower, because the kernel that walks them in "
@@ -169,16 +177,6 @@ def _kernel_fault() -> str:
             fault,
         )
     return fault
-
-
-def _kernel_error() -> float:
-    from mambaseg.scan.numba_backend import picture_numba
-
-    u, delta, A, B, C, D, bias = _example(rows=19, columns=15)  # more than a stretch, channels that fill no block
-    with torch.no_grad():
-        found = picture_numba(u, delta, A, B, C, D, bias)
-        wanted = scan_picture(u, delta, A, B, C, D, bias, backend="torch")
-    return largest_error([found], [wanted])
 
 
 def _example(rows: int, columns: int, inner: int = 20) -> list[Tensor]:

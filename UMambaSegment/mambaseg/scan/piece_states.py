@@ -25,3 +25,18 @@ def start_states(start: Any, A: Any, ends: Any, sums: Any) -> tuple[Any, Any]:
         for piece in range(1, ends.shape[1]):
             states.append(ends[:, piece] + decays[:, piece] * states[-1])
         return np.stack(states[:-1], axis=1, dtype=np.float32, casting="same_kind"), states[-1].astype(np.float32)
+
+
+def end_gradients(last: Any, A: Any, reach: Any, sums: Any) -> Any:
+    """The gradient that reaches the state after each piece, ``(batch, pieces, dim, state)``, from all that follows.
+
+    ``last`` ``(batch, dim, state)`` is that of the last state; ``reach`` ``(batch, pieces, dim, state)`` what reaches
+    the state before each piece from that piece alone, ``sums`` ``(batch, pieces, dim)`` its sum of steps (neither is
+    read of the first). In double precision, as `start_states`.
+    """
+    gradients = [last.astype(np.float64)]
+    with np.errstate(over="ignore", invalid="ignore"):
+        for piece in range(reach.shape[1] - 1, 0, -1):
+            decay = np.exp(sums[:, piece, :, None] * A.astype(np.float64))
+            gradients.append(reach[:, piece] + decay * gradients[-1])
+        return np.stack(gradients[::-1], axis=1, dtype=np.float32, casting="same_kind")
