@@ -20,6 +20,7 @@ from mambaseg.batch import BatchProgress, BatchSummary, CaseOutcome, Machine, Pa
 from mambaseg.batch.line import ONE_AT_A_TIME
 from mambaseg.batch.outcomes import outcome_from_json, outcome_to_json
 from mambaseg.cli.progress import Bar
+from mambaseg.inference import pipeline
 from mambaseg.inference.kept import SHARE, NetworkCache
 from mambaseg.inference.progress import Progress
 from mambaseg.models import Model
@@ -88,6 +89,21 @@ def test_results_and_reports_are_those_of_each_case_alone(tmp_path: Path, model:
             assert _comparable(report) == _comparable(wanted)
     finally:
         torch.set_num_threads(before)
+
+
+def test_the_next_case_is_resampled_beside_the_network(
+    tmp_path: Path, model: Model, cohort: Path, monkeypatch: pytest.MonkeyPatch
+):
+    threads: list[str] = []
+    resample = pipeline.resample_for_network
+
+    def watched(*arguments: Any) -> torch.Tensor:
+        threads.append(threading.current_thread().name)
+        return resample(*arguments)
+
+    monkeypatch.setattr(pipeline, "resample_for_network", watched)
+    assert segment_batch(cohort, tmp_path / "out", model, CPU).ok
+    assert threads == ["mambaseg reader"] * len(SHAPES)
 
 
 def test_the_seconds_of_a_case_are_those_of_its_stages(tmp_path: Path, model: Model, cohort: Path):

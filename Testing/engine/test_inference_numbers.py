@@ -133,6 +133,31 @@ def test_a_window_is_that_part_of_the_whole(settings):
     np.testing.assert_allclose(part.numpy(), whole[:, z, y, x].numpy(), atol=1e-5 * float(np.ptp(image.numpy())))
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ((47, 45, 12), (1.4, 1.5, 1.3), (1.7, 1.7, 1.7), 3, 0, "auto"),
+        ((37, 9, 48), (1.4, 1.5, 1.3), (1.7, 1.7, 1.7), 3, 0, "auto"),
+        ((130, 110, 90), (1.1, 0.7, 0.7), (1.5, 1.5, 1.5), 3, 0, "auto"),  # more than one thread's share
+        ((40, 190, 180), (5.0, 0.7, 0.7), (1.5, 1.0, 1.0), 3, 0, "auto"),
+    ],
+)
+def test_resampling_gives_the_same_numbers_with_any_number_of_threads(settings):
+    image = torch.randn(2, *settings[0], generator=torch.Generator().manual_seed(1))
+    plan = _plan(*settings)
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            found.append(resample_image(image, plan))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+
+
 def test_resampling_to_the_same_grid_changes_nothing():
     image = torch.from_numpy(smooth_image((1, 5, 6, 7)))
     assert torch.equal(resample_image(image, _plan((5, 6, 7), (1, 2, 3), (1, 2, 3), 3, 0, "auto")), image)

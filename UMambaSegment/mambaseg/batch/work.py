@@ -266,9 +266,7 @@ class CaseWork:
                 kit.room.check(self._need)
 
         prepared = run.prepare(volumes, None if self.alone else fits)
-        if run.device.type != "cpu":
-            run.resample(prepared)
-        # On the CPU the network's own thread does that: it is rounded with as many threads as in a run alone.
+        run.resample(prepared)
         self._run, self._prepared = run, prepared
 
     def _network(self) -> None:

@@ -7,8 +7,8 @@ at once: each class of a slice is compared with the best so far while both are i
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from mambaseg.inference.planes import plane_source
 from mambaseg.inference.preprocess import Frame
 from mambaseg.inference.progress import Reporter
 from mambaseg.inference.resample import Window
+from mambaseg.inference.sharing import share_out
 from mambaseg.models.spec import ModelSpec, Regions
 
 # Slices of all classes that are kept between two output slices; wider images are done in bands of rows.
@@ -149,26 +150,6 @@ def _stretches(wanted: slice, workers: int) -> list[slice]:
     return [slice(first, min(first + thick, wanted.stop)) for first in range(wanted.start, wanted.stop, thick)]
 
 
-def _run_in_threads(job: _Job, tasks: Sequence[tuple[slice, slice]], workers: int, reporter: Reporter) -> None:
-    """Share tasks among threads, each of which uses one core.
-
-    torch would split every small operation among its own threads and wait for the slowest, which takes a hundred times
-    as long where another program holds a core.
-    """
-    try:
-        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            pending = [pool.submit(job.run, band, rows) for band, rows in tasks]
-            try:
-                for done, finished in enumerate(as_completed(pending), start=1):
-                    finished.result()
-                    reporter.step(done)
-            finally:
-                for future in pending:
-                    future.cancel()
-    finally:
-        torch.set_num_threads(workers)  # the threads' own setting is also what later threads would begin with
-
-
 @dataclass(frozen=True)
 class Decision:
     """Labels and probabilities on the turned and transposed grid, filled part by part.
@@ -218,12 +199,7 @@ def decide(
     bands = row_bands(frame.wanted, logits.shape[0], band_bytes // workers, kept_slices(len(decision.maps)))
     tasks = [(band, rows) for band in bands for rows in _stretches(frame.wanted[0], workers)]
     reporter.begin("export", len(tasks))
-    if workers == 1:
-        for done, (band, rows) in enumerate(tasks, start=1):
-            job.run(band, rows)
-            reporter.step(done)
-    else:
-        _run_in_threads(job, tasks, workers, reporter)
+    share_out([partial(job.run, band, rows) for band, rows in tasks], workers, reporter.step)
 
 
 def export_labels(

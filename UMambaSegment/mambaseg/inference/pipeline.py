@@ -256,10 +256,7 @@ class Run:
         return made
 
     def resample(self, prepared: Prepared) -> None:
-        """Bring the image to the network's spacing; `network` does it where it was not done before.
-
-        On the CPU it is rounded differently with another number of torch's threads.
-        """
+        """Bring the image to the network's spacing; `network` does it where it was not done before."""
         if prepared.data is None or prepared.tiles is None:
             return
         began = time.monotonic()

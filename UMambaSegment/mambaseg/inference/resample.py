@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mambaseg.inference.sharing import share_out
 from mambaseg.inference.splines import axis_matrix
 from mambaseg.models.spec import Resampling, Resize
 
 ANISOTROPY = 3.0
+_VOXELS_A_TASK = 1 << 20  # a matter of the image alone, so that no number depends on the threads
 Window = tuple[slice, slice, slice]
 
 
@@ -120,6 +123,25 @@ def _along(data: Tensor, axis: int, matrix: Tensor | None, rows: range) -> Tenso
     """Multiply axis 0, 1 or 2 of ``(z, y, x)`` by ``(rows, old)``; without a matrix only take the rows."""
     if matrix is None:
         return data.narrow(axis, rows.start, len(rows))
+    if data.device.type != "cpu":
+        return _product(data, axis, matrix)
+    shape = list(data.shape)
+    shape[axis] = len(rows)
+    out, across = data.new_empty(shape), 1 if axis == 0 else 0
+
+    def multiply(first: int, size: int) -> None:
+        out.narrow(across, first, size).copy_(_product(data.narrow(across, first, size), axis, matrix))
+
+    thick = max(1, _VOXELS_A_TASK * data.shape[across] // max(1, data.numel()))
+    tasks = [
+        partial(multiply, first, min(thick, data.shape[across] - first))
+        for first in range(0, data.shape[across], thick)
+    ]
+    share_out(tasks, torch.get_num_threads())
+    return out
+
+
+def _product(data: Tensor, axis: int, matrix: Tensor) -> Tensor:
     if axis == 2:
         return data @ matrix.T
     if axis == 1:
