@@ -97,11 +97,22 @@ def trial_size(patch: tuple[int, ...], divisor: tuple[int, ...], most: float) ->
     return tuple(size)
 
 
-def network_for(description: str, size: tuple[int, ...]) -> networks.SegmentationNetwork:
-    """A network that takes this size: one that is tied to its patch (U-Mamba Enc) is built for the size."""
+def network_for(
+    description: str, size: tuple[int, ...], device: torch.device | str = "cpu"
+) -> networks.SegmentationNetwork:
+    """A network for a trial of this size: one that is tied to its patch (U-Mamba Enc) is built for the size.
+
+    Its numbers are any: those that a training begins with would take seconds to draw.
+    """
     name, arguments = json.loads(description)
     tied = described_network(description).patch_size is not None
-    return networks.build(name, **{**arguments, "patch_size": list(size)} if tied else arguments)
+    with torch.device("meta"):
+        network = networks.build(name, **{**arguments, "patch_size": list(size)} if tied else arguments)
+    network.to_empty(device=device)
+    with torch.no_grad():
+        for tensor in (*network.parameters(), *network.buffers()):
+            tensor.fill_(0.0) if not tensor.is_floating_point() else tensor.uniform_(-0.1, 0.1)
+    return network.eval()
 
 
 def _seconds(
@@ -120,10 +131,10 @@ def _seconds(
     device = torch.device(device_name)
     mixed = contextlib.nullcontext() if half is None else torch.autocast(device.type, dtype=half)
     try:
-        placed = network_for(description, size).to(device).eval()
+        placed = network_for(description, size, device)
         if lean:
             make_lean(placed)
-        image = torch.zeros(1, whole.in_channels, *size, device=device)
+        image = torch.randn(1, whole.in_channels, *size, device=device)
         with torch.inference_mode(), mixed:
             found = _best_of(lambda: placed(image), device, 2)
     except RuntimeError as error:

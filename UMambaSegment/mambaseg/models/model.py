@@ -152,7 +152,8 @@ class Model:
             with torch.device("meta"):  # nothing is allocated for a network that the weights do not fit
                 planned = build()
             check_fit(planned, state, name)
-            built = build()
+            # drawing initial values that the weights replace would take seconds
+            built = planned.to_empty(device="cpu") if _is_all_weights(planned) else build()
         except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
             raise ModelError(
                 f"The network '{network.name}' of the model '{self.spec.id}' cannot be built as described ({error}). "
@@ -191,6 +192,12 @@ class Model:
                 raise ModelError(f"The model '{self.spec.id}' has no weights. Get it again.")
             fold = self.folds[0]
         return f"fold '{fold}' of the model '{self.spec.id}'", self.state_dict(fold)
+
+
+def _is_all_weights(network: nn.Module) -> bool:
+    """Whether a network holds no numbers but those that its weights name."""
+    named = network.state_dict()
+    return all(name in named for name, _ in (*network.named_parameters(), *network.named_buffers()))
 
 
 def load_strictly(network: nn.Module, state: Mapping[str, torch.Tensor], what: str) -> None:
