@@ -93,7 +93,7 @@ def _test(rest: Sequence[str], *, everything: bool) -> int:
 
 
 def _side_by_side() -> list[str]:
-    """Share the tests among a few processes, a core each; with a card they would stand in each other's way there."""
+    """Share the tests among a few processes, unless there is a card, on which they would stand in each other's way."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     processes = min(cores, MOST_PROCESSES)
     if processes < 2 or _has_nvidia():

@@ -13,6 +13,7 @@ from skimage.transform import resize
 
 from engine.inference_cases import smooth_image
 from mambaseg.errors import InputError, ModelError
+from mambaseg.inference import resample
 from mambaseg.inference.normalise import normalise
 from mambaseg.inference.preprocess import _filled_mask
 from mambaseg.inference.resample import coarse_axis, plan_resampling, resample_image, resampled_shape
@@ -156,6 +157,21 @@ def test_resampling_gives_the_same_numbers_with_any_number_of_threads(settings):
         torch.set_num_threads(before)
     assert torch.equal(found[0], found[1])
     assert torch.equal(found[0], found[2])
+
+
+@pytest.mark.parametrize("shape", [(3, 400, 410), (1, 1500, 1600)])
+def test_resampling_of_few_slices_is_shared_out_too_in_any_mode(shape, monkeypatch):
+    image = torch.randn(1, *shape, generator=torch.Generator().manual_seed(1))
+    plan = _plan(shape, (5.0, 0.7, 0.7), (5.0, 1.0, 1.0), 3, 0, "auto")
+    tasks = []
+    share_out = resample.share_out
+    monkeypatch.setattr(
+        resample, "share_out", lambda work, threads: (tasks.append(len(work)), share_out(work, threads))
+    )
+    wanted = resample_image(image, plan)
+    assert min(tasks) >= image.numel() / 2 // (1 << 20)
+    with torch.inference_mode():
+        assert torch.equal(resample_image(image, plan), wanted)
 
 
 def test_resampling_to_the_same_grid_changes_nothing():

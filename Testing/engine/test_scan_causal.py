@@ -11,8 +11,8 @@ from torch import Tensor
 
 from engine.scan_cases import assert_same
 from mambaseg import scan
-from mambaseg.layers import Mamba
-from mambaseg.scan import causal
+from mambaseg.layers import SS2D, Mamba
+from mambaseg.scan import causal, picture
 
 if "numba" not in scan.available_backends("cpu"):
     pytest.skip("numba does not work on this machine", allow_module_level=True)
@@ -102,6 +102,38 @@ def test_nothing_is_padded_or_copied(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     causal.causal_convolution(u, weight, bias, "numba")
     assert addresses == [u.data_ptr()]
+
+
+@pytest.mark.parametrize(
+    ("weight", "bias"), [((2, 1, 4), (3,)), ((3, 1, 4), (1,)), ((3, 2, 4), (3,)), ((4, 1, 4), (4,)), ((3, 4), (3,))]
+)
+def test_shapes_that_do_not_fit_are_refused(weight: tuple[int, ...], bias: tuple[int, ...]) -> None:
+    u = torch.randn(1, 3, 50)
+    with pytest.raises((RuntimeError, IndexError)):
+        causal.causal_convolution(u, torch.randn(weight), torch.randn(bias), "numba")
+
+
+def test_autocast_neither_spoils_the_self_check_nor_changes_the_type_it_gives() -> None:
+    tensors = given(1, 3, 50)
+    causal._numba_fault.cache_clear()
+    with torch.no_grad():
+        for _ in range(2):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                assert causal.causal_convolution(*tensors, "numba").dtype == torch.bfloat16
+                assert causal._numba_fault(with_gradient=False) == ""
+            causal.causal_convolution(*tensors, "numba")
+
+
+@pytest.mark.parametrize("with_gradient", [False, True])
+@pytest.mark.parametrize("layer", [Mamba(8), SS2D(8)], ids=["Mamba", "SS2D"])
+def test_layers_can_be_compiled(layer: torch.nn.Module, *, with_gradient: bool) -> None:
+    x = torch.randn(1, 6, 5, 8) if isinstance(layer, SS2D) else torch.randn(1, 30, 8)
+    for check in (causal._numba_fault, picture._kernel_fault):
+        check.cache_clear()
+    torch.compiler.reset()
+    compiled = torch.compile(layer, backend="eager")
+    with torch.set_grad_enabled(with_gradient):
+        assert_same(compiled(x), layer(x))
 
 
 @pytest.mark.parametrize("backend", ["torch", "reference"])

@@ -167,6 +167,23 @@ def test_gradients_reach_every_argument(backend: str, size: tuple[int, int, int,
         assert_same(found[key].grad.double(), value.grad, 5e-5)  # type: ignore[union-attr]
 
 
+def test_results_with_gradients_may_be_changed_in_place() -> None:
+    arguments = make_picture(2, 20, 6, 7, 3)
+    leaves = [value.requires_grad_() for value in arguments.values()]
+    wanted = torch.autograd.grad((2 * run(arguments, "numba")).square().sum(), leaves)
+    found = torch.autograd.grad(run(arguments, "numba").mul_(2).square().sum(), leaves)
+    for one, other in zip(found, wanted, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_result_holds_its_own_memory_alone(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The directions' parts are let go once they are added up."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    y = run(make_picture(batch, 16, 33, 21, 5), "numba")
+    assert y.untyped_storage().nbytes() == y.nbytes
+
+
 def test_a_layer_gives_one_answer_trained_or_not() -> None:
     layer = SS2D(24).eval()
     x = torch.randn(2, 9, 13, 24)

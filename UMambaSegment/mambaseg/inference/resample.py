@@ -7,6 +7,7 @@ plane, then the nearest slice is taken. Cubic interpolation may overshoot; the r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -127,7 +128,8 @@ def _along(data: Tensor, axis: int, matrix: Tensor | None, rows: range) -> Tenso
         return _product(data, axis, matrix)
     shape = list(data.shape)
     shape[axis] = len(rows)
-    out, across = data.new_empty(shape), 1 if axis == 0 else 0
+    out = data.new_empty(shape)
+    across = _share_along(data.shape, axis)
 
     def multiply(first: int, size: int) -> None:
         out.narrow(across, first, size).copy_(_product(data.narrow(across, first, size), axis, matrix))
@@ -139,6 +141,13 @@ def _along(data: Tensor, axis: int, matrix: Tensor | None, rows: range) -> Tenso
     ]
     share_out(tasks, torch.get_num_threads())
     return out
+
+
+def _share_along(shape: Sequence[int], axis: int) -> int:
+    """The axis along which the work of another one is cut: the first that gives enough tasks, else the longest."""
+    others = [other for other in range(3) if other != axis]
+    wanted = math.prod(shape) / _VOXELS_A_TASK
+    return next((other for other in others if shape[other] >= wanted), max(others, key=lambda other: shape[other]))
 
 
 def _product(data: Tensor, axis: int, matrix: Tensor) -> Tensor:

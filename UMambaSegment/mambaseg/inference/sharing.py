@@ -21,19 +21,27 @@ def share_out(tasks: Sequence[Callable[[], None]], workers: int, finished: Calla
     tasks
         What to run; what one raises ends those that have not begun, and is raised here.
     workers
-        How many threads; with one, the tasks run here one after another.
+        How many threads, torch's number here; with one, or one task, the tasks run here.
     finished
         Told how many have ended, in this thread; what it raises ends the rest too.
     """
     tell = finished or _nobody
-    if workers == 1:
-        for done, task in enumerate(tasks, start=1):
+    grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+
+    def run(task: Callable[[], None]) -> None:
+        with torch.inference_mode(inference), torch.set_grad_enabled(grad):  # a thread begins with its own
             task()
-            tell(done)
-        return
+
     try:
+        if min(workers, len(tasks)) < 2:
+            if workers > 1:
+                torch.set_num_threads(1)
+            for done, task in enumerate(tasks, start=1):
+                task()
+                tell(done)
+            return
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            pending = [pool.submit(task) for task in tasks]
+            pending = [pool.submit(run, task) for task in tasks]
             try:
                 for done, ended in enumerate(as_completed(pending), start=1):
                     ended.result()
@@ -42,7 +50,8 @@ def share_out(tasks: Sequence[Callable[[], None]], workers: int, finished: Calla
                 for future in pending:
                     future.cancel()
     finally:
-        torch.set_num_threads(workers)  # the threads' own setting is also what later threads would begin with
+        if workers > 1:
+            torch.set_num_threads(workers)  # the threads' own setting is also what later threads would begin with
 
 
 def _nobody(_done: int) -> None:

@@ -29,12 +29,14 @@ def causal_convolution(u: Tensor, weight: Tensor, bias: Tensor | None, backend: 
     bias
         ``(channels,)``, or None.
     backend
-        Of the scan that follows, as in `selective_scan`: where that is ``triton`` or ``numba``, so is this.
+        Of the scan that follows, as in `selective_scan`: where that is ``triton`` or, in float32 without autocast,
+        ``numba``, so is this, unless its own self-check fails.
 
     Returns
     -------
     Tensor
-        ``(batch, channels, length)``.
+        ``(batch, channels, length)``. As with the scan, autograd reaches every argument, once: there are no second
+        derivatives.
     """
     given = weight.new_zeros(len(weight)) if bias is None else bias
     if u.dtype != torch.float64 and runs_triton(backend, u) and not _fault(str(u.device)):
@@ -52,10 +54,15 @@ def causal_convolution(u: Tensor, weight: Tensor, bias: Tensor | None, backend: 
 
 
 def _runs_numba(backend: str, tensors: tuple[Tensor, ...]) -> bool:
-    """Whether the numba kernels are those to run; on a CPU, in float32."""
-    if 0 in tensors[0].shape or any(each.device.type != "cpu" or each.dtype != torch.float32 for each in tensors):
+    """Whether the numba kernels are those to run: on a CPU, in float32, for shapes that fit (torch refuses others)."""
+    u, weight, bias = tensors
+    if any(each.device.type != "cpu" or each.dtype != torch.float32 for each in tensors):
         return False
-    if choose_backend(backend, tensors[0], with_gradient=False)[0] != "numba":
+    if u.dim() != 3 or 0 in u.shape or weight.shape[:-1] != (u.shape[1], 1) or bias.shape != u.shape[1:2]:
+        return False
+    if torch.is_autocast_enabled("cpu"):
+        return False
+    if choose_backend(backend, u, with_gradient=False)[0] != "numba":
         return False
     return not _numba_fault(with_gradient=torch.is_grad_enabled() and any(each.requires_grad for each in tensors))
 
@@ -91,7 +98,7 @@ def _numba_fault(*, with_gradient: bool) -> str:
         given = _example(channels=3, length=2 * TOKENS + 5)
         if with_gradient:
             return largest_error(there_and_back(causal_numba, given), there_and_back(_plain, given))
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
             return largest_error([causal_numba(*given)], [_plain(*given)])
 
     return _told(fault_of(error, TOLERANCE), "cpu")

@@ -16,8 +16,9 @@ from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 
 from mambaseg.scan.lane_moves import STRETCH
-from mambaseg.scan.vector_ir import FLOAT, FLOATS, INDEX, LANES, VectorBuilder
+from mambaseg.scan.vector_ir import FLOAT, FLOATS, INDEX, LANES, LOG2E, VectorBuilder
 
+_LOG2E = np.float32(LOG2E)
 _ZERO, _ONE, _ROW = ir.Constant(INDEX, 0), ir.Constant(INDEX, 1), ir.Constant(INDEX, STRETCH)
 
 
@@ -251,6 +252,20 @@ def lay(source: Any, first: int, width: int, lanes: Any) -> None:
     for c in range(width):
         for n in range(source.shape[1]):
             lanes[n, c] = source[first + c, n]
+
+
+@register_jitable  # type: ignore[untyped-decorator]
+def lay_parameters(
+    A: Any, D: Any, bias: Any, first: int, width: int, a: Any, rates: Any, skip: Any, shift: Any
+) -> None:  # fmt: skip
+    """Channels ``first`` on of A, D and the bias, turned to lane order; ``rates`` is A for powers of two."""
+    lay(A, first, width, a)
+    for n in range(a.shape[0]):
+        for c in range(LANES):
+            rates[n, c] = a[n, c] * _LOG2E
+    for c in range(width):
+        shift[c] = bias[first + c]
+        skip[c] = D[first + c]
 
 
 @register_jitable  # type: ignore[untyped-decorator]

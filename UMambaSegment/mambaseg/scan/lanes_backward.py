@@ -2,7 +2,8 @@
 
 Bias, softplus, skip and gate are fused in. Sums over channels, for B and C, are taken over sixteen lanes, then block by
 block of a share of the channels, all in one fixed order. A long sequence is cut into pieces, which are walked side by
-side: `mambaseg.scan.lanes_reach` tells beforehand what gradient reaches the state after each.
+side: what gradient reaches the state after each is worked out beforehand, from what `mambaseg.scan.lanes_reach` tells
+of those that follow.
 """
 
 from __future__ import annotations
@@ -13,11 +14,9 @@ import numba
 import numpy as np
 from numba.extending import register_jitable
 
-from mambaseg.scan.lane_gradients import clear, close, lay, lift, soften_with_slope, states_back, ungate
+from mambaseg.scan.lane_gradients import clear, close, lay, lay_parameters, lift, soften_with_slope, states_back, ungate
 from mambaseg.scan.lane_moves import STRETCH, bring, copy_rows, fetch, multiply, take
-from mambaseg.scan.vector_ir import LANES, LOG2E
-
-_LOG2E = np.float32(LOG2E)
+from mambaseg.scan.vector_ir import LANES
 
 
 @register_jitable  # type: ignore[untyped-decorator]
@@ -43,7 +42,7 @@ def _copy_states(array: Any, b: int, g: int, t0: int, buffer: Any, count: int) -
     copy_rows(at, array.strides[2] // 4, buffer.ctypes.data, array.shape[2], count)
 
 
-def backward_kernel(  # noqa: C901, PLR0915  (numba runs in parallel only what stands in one function)
+def backward_kernel(  # noqa: PLR0915  (numba runs in parallel only what stands in one function)
     u: Any, delta: Any, A: Any, B: Any, C: Any, D: Any, z: Any, bias: Any, softplus: bool, gated: bool, kept: Any,
     dout: Any, carries: Any, du: Any, ddelta: Any, dz: Any, dA: Any, dD: Any, dbias: Any, dstart: Any, dB: Any, dC: Any,
 ) -> None:  # fmt: skip
@@ -86,14 +85,8 @@ def backward_kernel(  # noqa: C901, PLR0915  (numba runs in parallel only what s
             shift, skip, d_skip, d_bias = vectors[0], vectors[1], vectors[2], vectors[3]
             for buffer in (step, inputs, douts, gates):
                 clear(buffer, STRETCH)  # of the last block's channels, where this one has fewer
-            lay(A, first, width, a)
+            lay_parameters(A, D, bias, first, width, a, rates, skip, shift)
             lay(carries[b, p], first, width, carry)
-            for n in range(order):
-                for c in range(LANES):
-                    rates[n, c] = a[n, c] * _LOG2E
-            for c in range(width):
-                shift[c] = bias[first + c]
-                skip[c] = D[first + c]
             for turn in range(final - p * longest):
                 stretch = final - 1 - turn
                 t0 = stretch * STRETCH

@@ -61,7 +61,7 @@ def put(_context: Any, _out: Any, _places: Any, _total: Any, _count: Any) -> Any
 
 
 @register_jitable  # type: ignore[untyped-decorator]
-def set_up(A: Any, D: Any, bias: Any, first: int, width: int, rates: Any, states: Any, shift: Any, skip: Any) -> None:
+def _set_up(A: Any, D: Any, bias: Any, first: int, width: int, rates: Any, states: Any, shift: Any, skip: Any) -> None:
     """Bring one direction's parameters to lane order, and its states to zero."""
     for n in range(states.shape[0]):
         for c in range(LANES):
@@ -132,7 +132,7 @@ def picture_kernel(
             length,
         )  # fmt: skip
         for d in range(part * share, (part + 1) * share):
-            set_up(A[d], D[d], bias[d], first, width, rates, states, shift, skip)
+            _set_up(A[d], D[d], bias[d], first, width, rates, states, shift, skip)
             delta_at = delta.ctypes.data + b * delta.strides[0] + d * delta.strides[1] + first * delta.strides[2]
             b_at = B.ctypes.data + b * B.strides[0] + d * B.strides[1]
             c_at = C.ctypes.data + b * C.strides[0] + d * C.strides[1]

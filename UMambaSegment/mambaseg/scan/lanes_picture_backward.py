@@ -15,12 +15,10 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 
-from mambaseg.scan.lane_gradients import clear, close, lay, lift, soften_with_slope, states_back
+from mambaseg.scan.lane_gradients import clear, close, lay, lay_parameters, lift, soften_with_slope, states_back
 from mambaseg.scan.lane_moves import STRETCH, bring, copy_rows, multiply, take
 from mambaseg.scan.lanes_picture import DIRECTIONS, find_places, put
-from mambaseg.scan.vector_ir import FLOATS, INDEX, LANES, LOG2E, VectorBuilder
-
-_LOG2E = np.float32(LOG2E)
+from mambaseg.scan.vector_ir import FLOATS, INDEX, LANES, VectorBuilder
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -78,7 +76,7 @@ def _bring_picture(array: Any, b: int, first: int, buffer: Any, width: int) -> N
     bring(at, array.strides[1] // 4, buffer.ctypes.data, width, array.shape[2])
 
 
-def picture_backward_kernel(  # noqa: C901, PLR0915  (numba runs in parallel only what stands in one function)
+def picture_backward_kernel(  # noqa: PLR0915  (numba runs in parallel only what stands in one function)
     u: Any, delta: Any, A: Any, B: Any, C: Any, D: Any, bias: Any, rows: int, columns: int, kept: Any, dout: Any,
     du: Any, ddelta: Any, dA: Any, dD: Any, dbias: Any, dB: Any, dC: Any,
 ) -> None:  # fmt: skip
@@ -126,13 +124,7 @@ def picture_backward_kernel(  # noqa: C901, PLR0915  (numba runs in parallel onl
                 vectors = np.zeros((4, LANES), np.float32)
                 shift, skip, d_skip, d_bias = vectors[0], vectors[1], vectors[2], vectors[3]
                 clear(step, STRETCH)
-                lay(A[d], first, width, a)
-                for n in range(order):
-                    for c in range(LANES):
-                        rates[n, c] = a[n, c] * _LOG2E
-                for c in range(width):
-                    shift[c] = bias[d, first + c]
-                    skip[c] = D[d, first + c]
+                lay_parameters(A[d], D[d], bias[d], first, width, a, rates, skip, shift)
                 delta_at = delta.ctypes.data + b * delta.strides[0] + d * delta.strides[1] + first * delta.strides[2]
                 ddelta_at = ddelta.ctypes.data + ((b * DIRECTIONS + d) * inner + first) * length * 4
                 for turn in range(stretches):

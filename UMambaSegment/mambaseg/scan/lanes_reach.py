@@ -1,7 +1,8 @@
 """The numba kernel that tells what gradient reaches the state before a piece of the sequence from that piece alone.
 
 The output is linear in that state: with ``S_t`` the sum of steps from the piece's first token on, it is
-``sum_t exp(S_t A) C_t dy_t``. Most of a state is forgotten soon, so mostly a piece's first stretches tell.
+``sum_t exp(S_t A) C_t dy_t``. A state is left alone from the stretch on before which all of its sixteen channels have
+decayed to nothing in float32: the longer the piece, the fewer stretches tell.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _LOG2E = np.float32(LOG2E)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _felt(_context: Any, _sums: Any, _rate: Any, _dy: Any, _c: Any, _felt: Any, _count: Any) -> Any:
+def _felt(_context: Any, _sums: Any, _rate: Any, _dy: Any, _c: Any, _total: Any, _count: Any) -> Any:
     """Add one state's ``exp(S A) C dy`` of ``count`` tokens to a vector; ``c`` is the row of C in memory."""
 
     def generate(_ctx: Any, builder: Any, _signature: Any, arguments: Any) -> Any:

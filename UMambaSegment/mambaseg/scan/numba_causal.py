@@ -56,5 +56,5 @@ def _run_back(u: Tensor, weight: Tensor, bias: Tensor, dy: Tensor) -> tuple[Tens
     dw = np.empty((batch, pieces, dim, weight.shape[2]), np.float32)
     db = np.empty((batch, pieces, dim), np.float32)
     launch("causal_backward", as_array(u), *_parameters(weight, bias), as_array(dy), dx, dw, db)
-    d_weight = added_up(dw.reshape(-1, dim, weight.shape[2]), 0)
-    return torch.from_numpy(dx), d_weight.view(weight.shape), added_up(db.reshape(-1, dim), 0)
+    d_weight = added_up(dw.reshape(-1, dim, weight.shape[2]), 0, weight.shape)
+    return torch.from_numpy(dx), d_weight, added_up(db.reshape(-1, dim), 0)

@@ -19,7 +19,7 @@ from mambaseg.scan.reference import largest_error
 from mambaseg.scan.vector_ir import LANES
 
 _log = logging.getLogger(__name__)
-_LARGEST_ERROR = 1e-5  # of the largest value
+CUT_ERROR = 1e-5  # of the largest value
 LONGEST_WITHOUT_PIECES = 8 * STRETCH  # tokens; and the shortest piece
 MOST_PIECES = 32
 
@@ -52,7 +52,7 @@ def _cut_error() -> float:
 @lru_cache(maxsize=1)
 def _cut_fault() -> str:
     """Hold a sequence in pieces against the whole, once a process; what is wrong with it, or nothing."""
-    fault = fault_of(_cut_error, _LARGEST_ERROR)
+    fault = fault_of(_cut_error, CUT_ERROR)
     if fault:
         _log.warning("Long sequences of few channels run on few threads, because cutting them failed: %s.", fault)
     return fault

@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from mambaseg.compiled import launch
-from mambaseg.scan.numba_forward import LONGEST_WITHOUT_PIECES, MOST_PIECES, cut_example, run_forward
-from mambaseg.scan.numba_inputs import added_up, as_array, kernel_inputs
+from mambaseg.scan.numba_forward import CUT_ERROR, LONGEST_WITHOUT_PIECES, MOST_PIECES, cut_example, run_forward
+from mambaseg.scan.numba_inputs import MOST_SHARES, added_up, as_array, kernel_inputs
 from mambaseg.scan.piece_states import end_gradients
 from mambaseg.scan.probe import fault_of
 from mambaseg.scan.problem import ScanProblem
@@ -21,8 +21,6 @@ from mambaseg.scan.reference import largest_error
 from mambaseg.scan.vector_ir import LANES
 
 _log = logging.getLogger(__name__)
-_LARGEST_ERROR = 1e-5  # of the largest value
-MOST_SHARES = 8  # of a group's channels: each has its own sums for B and C, 2 * state * length floats
 
 
 class Cut(NamedTuple):
@@ -35,16 +33,17 @@ class Cut(NamedTuple):
 def _cut_error() -> float:
     problem = cut_example()
     generator = torch.Generator().manual_seed(20240126)
-    dy, d_last = (torch.randn(shape, generator=generator) for shape in (problem.u.shape, (*problem.A.shape[:1], 3)))
+    shapes = problem.u.shape, problem.start_state().shape
+    dy, d_last = (torch.randn(shape, generator=generator) for shape in shapes)
     kept = run_forward(problem, keep=True, pieces=1)[2]
-    whole, cut = (run_backward(problem, kept, dy, d_last[None], Cut(pieces, 1)) for pieces in (1, 3))
+    whole, cut = (run_backward(problem, kept, dy, d_last, Cut(pieces, 1)) for pieces in (1, 3))
     return largest_error(*([each for each in found if each is not None] for found in (cut, whole)))
 
 
 @lru_cache(maxsize=1)
 def _cut_fault() -> str:
     """Hold the gradients of a sequence in pieces against those of the whole, once a process."""
-    fault = fault_of(_cut_error, _LARGEST_ERROR)
+    fault = fault_of(_cut_error, CUT_ERROR)
     if fault:
         _log.warning("Gradients of long sequences run on few threads, because cutting them failed: %s.", fault)
     return fault

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,8 @@ import torch
 from torch import Tensor
 
 from mambaseg.scan.problem import ScanProblem
+
+MOST_SHARES = 8  # of the channels on the way back: each has its own sums for B and C
 
 
 def as_array(tensor: Tensor) -> Any:
@@ -28,10 +31,13 @@ def kernel_inputs(problem: ScanProblem) -> list[Any]:
     return [u, *arrays, skip, gate, bias, problem.delta_softplus, problem.z is not None]
 
 
-def added_up(parts: Any, axis: int) -> Tensor:
-    """Sum over an axis from its first to its last, in the first one's place, whatever the number of threads."""
+def added_up(parts: Any, axis: int, shape: Sequence[int] | None = None) -> Tensor:
+    """Sum over an axis from its first to its last, whatever the number of threads, as a tensor of its own memory.
+
+    It is given its ``shape`` here because autograd takes a view that an operation makes for something else.
+    """
     parts = np.moveaxis(parts, axis, 0)
-    total = parts[0]
+    total = parts[0] if len(parts) == 1 else parts[0].copy()  # else all parts would live as long as their sum
     for part in parts[1:]:
         total += part
-    return torch.from_numpy(total)
+    return torch.from_numpy(total if shape is None else total.reshape(shape))

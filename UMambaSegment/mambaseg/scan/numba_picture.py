@@ -11,15 +11,16 @@ from torch.autograd.function import once_differentiable
 
 from mambaseg.compiled import launch
 from mambaseg.scan.lane_moves import STRETCH
-from mambaseg.scan.numba_inputs import added_up, as_array
+from mambaseg.scan.lanes_picture import DIRECTIONS
+from mambaseg.scan.numba_inputs import MOST_SHARES, added_up, as_array
 from mambaseg.scan.vector_ir import LANES
-
-_DIRECTIONS = 4
-MOST_SHARES = 8  # of the channels on the way back: each has its own sums for B and C, 8 * state * length floats
 
 
 class _Picture(torch.autograd.Function):
-    """``(u, delta, A, B, C, D, delta_bias) -> y``, kept for the way back with the state before each 256 tokens."""
+    """``(u, delta, A, B, C, D, delta_bias) -> y``.
+
+    Kept for the way back are the inputs and the state before each stretch of 256 tokens in each direction.
+    """
 
     @staticmethod
     def forward(ctx: Any, *tensors: Tensor) -> Tensor:
@@ -52,12 +53,20 @@ def picture_numba(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: 
 def _arrays(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor, bias: Tensor) -> list[Any]:
     """What both kernels take first: the tensors, ``u`` as ``(batch, inner, length)``, then rows and columns."""
     inner = u.shape[1]
-    tensors = (u.flatten(2), delta, A.reshape(4, inner, -1), B, C, D.reshape(4, inner), bias.reshape(4, inner))
+    tensors = (
+        u.flatten(2),
+        delta,
+        A.reshape(DIRECTIONS, inner, -1),
+        B,
+        C,
+        D.reshape(DIRECTIONS, inner),
+        bias.reshape(DIRECTIONS, inner),
+    )
     return [*(as_array(tensor) for tensor in tensors), *u.shape[2:]]
 
 
 def _parts(jobs: int) -> int:
-    return 1 if jobs >= torch.get_num_threads() else _DIRECTIONS
+    return 1 if jobs >= torch.get_num_threads() else DIRECTIONS
 
 
 def _walk(
@@ -67,9 +76,9 @@ def _walk(
     batch, inner, rows, columns = u.shape
     length = rows * columns
     y = np.empty((batch, _parts(batch * -(-inner // LANES)), inner, length), np.float32)
-    kept = np.empty((batch, _DIRECTIONS, -(-length // STRETCH) if keep else 0, inner, A.shape[1]), np.float32)
+    kept = np.empty((batch, DIRECTIONS, -(-length // STRETCH) if keep else 0, inner, A.shape[1]), np.float32)
     launch("picture", *_arrays(u, delta, A, B, C, D, bias), y, kept)
-    return added_up(y, 1).view(u.shape), torch.from_numpy(kept)
+    return added_up(y, 1, u.shape), torch.from_numpy(kept)
 
 
 def _walk_back(
@@ -82,17 +91,17 @@ def _walk_back(
     def empty(*shape: int) -> Any:
         return np.empty((batch, *shape), np.float32)
 
-    du, ddelta = empty(_parts(batch * shares), inner, length), empty(_DIRECTIONS, inner, length)
-    dA, dD, dbias = (empty(_DIRECTIONS, inner, *more) for more in ((state,), (), ()))
-    dB, dC = (np.zeros((batch, _DIRECTIONS, shares, state, length), np.float32) for _ in range(2))
+    du, ddelta = empty(_parts(batch * shares), inner, length), empty(DIRECTIONS, inner, length)
+    dA, dD, dbias = (empty(DIRECTIONS, inner, *more) for more in ((state,), (), ()))
+    dB, dC = (np.zeros((batch, DIRECTIONS, shares, state, length), np.float32) for _ in range(2))
     gradients = (du, ddelta, dA, dD, dbias, dB, dC)
     launch("picture_backward", *_arrays(u, delta, A, B, C, D, bias), kept.numpy(), as_array(dy.flatten(2)), *gradients)
     return (
-        added_up(du, 1).view(u.shape),
+        added_up(du, 1, u.shape),
         torch.from_numpy(ddelta),
-        added_up(dA, 0).view(A.shape),
+        added_up(dA, 0, A.shape),
         added_up(dB, 2),
         added_up(dC, 2),
-        added_up(dD, 0).view(D.shape),
-        added_up(dbias, 0).view(bias.shape),
+        added_up(dD, 0, D.shape),
+        added_up(dbias, 0, bias.shape),
     )

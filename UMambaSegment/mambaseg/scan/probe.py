@@ -21,13 +21,19 @@ def fault_of(error: Callable[[], float], allowed: float) -> str:
 
     Raises
     ------
-    torch.OutOfMemoryError
+    torch.OutOfMemoryError, MemoryError
         If there was no room to try it.
     """
+    verdict: str = _tried(error, allowed)
+    return verdict
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # the verdict is kept; nothing of it belongs into a graph
+def _tried(error: Callable[[], float], allowed: float) -> str:
     try:
         with torch.inference_mode(mode=False):  # where a network runs there are no gradients, whatever else is set
             off = error()
-    except torch.OutOfMemoryError:
+    except (torch.OutOfMemoryError, MemoryError):
         raise  # it says nothing of what was tried
     except Exception as raised:  # noqa: BLE001  (a probe: whatever goes wrong is the caller's to report)
         return f"{type(raised).__name__}: {raised}"
