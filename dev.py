@@ -98,7 +98,7 @@ def _side_by_side() -> list[str]:
     processes = min(cores, MOST_PROCESSES)
     if processes < 2 or _has_nvidia():
         return []
-    return ["-n", str(processes), "--dist", "worksteal"]
+    return ["-n", str(processes), "--dist", "loadfile"]
 
 
 def _lint() -> int:
