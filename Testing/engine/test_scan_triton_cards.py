@@ -76,7 +76,10 @@ def test_choices_that_cannot_be_read_or_kept_cost_time_only(tmp_path: Path, capl
     assert "cannot be kept" in caplog.text
 
 
-@pytest.mark.parametrize("target", ["cuda 80", "cuda 90", "hip gfx942"])
+@pytest.mark.parametrize(
+    "target",
+    ["cuda 90", pytest.param("cuda 80", marks=pytest.mark.slow), pytest.param("hip gfx942", marks=pytest.mark.slow)],
+)
 def test_every_kernel_compiles_for_cards_that_need_not_be_there(target: str, tmp_path: Path):
     """With a block's states in registers on NVIDIA's: in memory they would cost more than the scan."""
     script = Path(__file__).with_name("scan_triton_compile.py")

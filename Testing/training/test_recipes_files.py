@@ -119,7 +119,10 @@ def test_a_recipe_converts_its_layout_with_its_split(tmp_path: Path) -> None:
     assert not (tmp_path / "nnUNet_raw").exists()
 
 
-@pytest.mark.parametrize("name", IDS)
+LONG = ("ct_head_neck_3d",)
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in IDS])
 def test_every_layout_is_converted_with_the_parameters_of_each_recipe(name: str, tmp_path: Path) -> None:
     recipe = load_recipe(name)
     source = getattr(layouts, recipe.converter)(tmp_path / "source")
