@@ -102,13 +102,15 @@ def steps(rank: int) -> dict[str, Any]:
     trainer.network = nn.parallel.DistributedDataParallel(OneNetwork())
     trainer.loss = lambda output, target: (output - target).square().mean()
     trainer.optimizer = torch.optim.SGD(trainer.network.parameters(), lr=0.1)
-    trainer.settings = SimpleNamespace(amp=False, clip=12.0)
+    trainer.settings = SimpleNamespace(amp=False, bfloat16=False, clip=12.0)
+    trainer.configuration_manager = SimpleNamespace(patch_size=(1, 1))
     trainer.guard = StepGuard(2)
     trainer.partial = PartialLabels(describe({"labels": {"background": 0, "a": 1}}))
     weights = []
     for bad in (True, False):
         value = float("nan") if bad and rank == 1 else 1.0 + rank
-        batch = {"data": torch.full((2,), value), "target": torch.zeros(2), "keys": ["x", "y"]}
+        shape = (2, 1, 1, 1)
+        batch = {"data": torch.full(shape, value), "target": torch.zeros(shape), "keys": ["x", "y"]}
         trainer.train_step(batch)
         weights.append(float(trainer.network.module.weight))
     return {"weights": weights, "skipped": trainer.guard.skipped}
