@@ -107,7 +107,10 @@ def scan_rows(figures: list[Entry]) -> list[Row]:
                     aimed("1 x", met=entry["ns"] <= alone),
                 )
             )
-    return rows + [_beside_row(entry) for entry in figures if entry["curve"] in ("picture", "causal")]
+    return rows + [_beside_row(entry) for entry in figures if entry["curve"] in _BESIDE]
+
+
+_BESIDE = ("picture", "causal", "own_exp")
 
 
 def _beside_row(entry: Entry) -> Row:
@@ -121,6 +124,9 @@ def _beside_row(entry: Entry) -> Row:
             f"{number(entry['ns'])} ns a token, channel and direction",
             f"four sequences, turned and flipped: {number(entry['turned_ns'])} ns",
         )
+    if entry["curve"] == "own_exp":
+        what, ours = "the scan's exponential alone, in cache", f"{number(entry['ns'])} ns a token and channel"
+        return Row(what, faster(entry["ratio"]), ours, f"`torch.exp`: {number(entry['torch_ns'])} ns", main=False)
     return Row(
         f"causal convolution with SiLU, {entry['length']:,} tokens x {entry['channels']} channels{way}, "
         f"`{entry['backend']}`",

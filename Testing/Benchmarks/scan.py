@@ -4,11 +4,12 @@
                               [--backward]
 
 One curve over the length (at 64 channels) and one over the channels (at 10,000 tokens), beside the time that torch.exp
-alone takes for as many exponentials. ``--backward`` adds the way there and back: the gradient of every argument through
-`torch.autograd`. The plain loop is timed on fewer tokens where the sequence is long (its cost a token does not depend
-on the length); the line says so. Pictures (edge in tokens, 192 channels, as VM-UNet's first stage) are scanned in four
-directions in place, beside the same scan of the four sequences that the published code makes by turning and flipping.
-Last stands the causal convolution with SiLU before the scan, beside torch's convolution and activation.
+alone takes for as many exponentials, and the scan's own exponential alone: which part of the scan that is.
+``--backward`` adds the way there and back: the gradient of every argument through `torch.autograd`. The plain loop is
+timed on fewer tokens where the sequence is long (its cost a token does not depend on the length); the line says so.
+Pictures (edge in tokens, 192 channels, as VM-UNet's first stage) are scanned in four directions in place, beside the
+same scan of the four sequences that the published code makes by turning and flipping. Last stands the causal
+convolution with SiLU before the scan, beside torch's convolution and activation.
 """
 
 from __future__ import annotations
@@ -96,6 +97,20 @@ def exponentials(channels: int) -> float:
     for _ in _runs(3):
         began = time.perf_counter()
         torch.exp(numbers, out=out)
+        best = min(best, time.perf_counter() - began)
+    return best / (tokens * channels) * 1e9
+
+
+def own_exponentials(channels: int) -> float:
+    """The same for the exponential that the ``numba`` backend computes."""
+    from _exponential import own_exponential
+
+    tokens = max(1, 64_000 // channels)
+    work = own_exponential(tokens * channels * STATE)
+    best = float("inf")
+    for _ in _runs(3):
+        began = time.perf_counter()
+        work()
         best = min(best, time.perf_counter() - began)
     return best / (tokens * channels) * 1e9
 
@@ -229,6 +244,12 @@ def main() -> None:
     record = Record("scan", chosen)
     alone = exponentials(CHANNELS)
     record.add(f"torch.exp alone, {STATE} a token and channel: {alone:.2f} ns", {"curve": "exp", "ns": alone})
+    if "numba" in scan.available_backends("cpu"):
+        own = own_exponentials(CHANNELS)
+        record.add(
+            f"the numba backend's exponential alone, {STATE} a token and channel: {own:.2f} ns",
+            {"curve": "own_exp", "ns": own, "torch_ns": alone, "ratio": alone / own},
+        )
     at = min(LENGTH, max(chosen.lengths, default=LENGTH)) if chosen.quick else LENGTH
     for backward in (False, True) if chosen.backward else (False,):
         for length in chosen.lengths:

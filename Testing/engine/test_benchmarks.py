@@ -169,7 +169,7 @@ def written(tmp_path: Path, name: str, *arguments: str) -> dict[str, Any]:
 
 def test_scan_runs(tmp_path: Path):
     figures = written(tmp_path, "scan", "--backward")["figures"]
-    assert {entry["curve"] for entry in figures} == {"exp", "length", "channels", "picture", "causal"}
+    assert {entry["curve"] for entry in figures} == {"exp", "own_exp", "length", "channels", "picture", "causal"}
     assert {entry.get("backward") for entry in figures} == {None, False, True}
     apart = [entry["apart"] for entry in figures if entry["curve"] in ("picture", "causal")]
     assert len(apart) == 4
