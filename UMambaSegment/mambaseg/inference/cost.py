@@ -102,7 +102,7 @@ def network_for(
 ) -> networks.SegmentationNetwork:
     """A network for a trial of this size: one that is tied to its patch (U-Mamba Enc) is built for the size.
 
-    Its numbers are any: those that a training begins with would take seconds to draw.
+    Its numbers are any: those that a training begins with take long to draw.
     """
     name, arguments = json.loads(description)
     tied = described_network(description).patch_size is not None
@@ -111,7 +111,10 @@ def network_for(
     network.to_empty(device=device)
     with torch.no_grad():
         for tensor in (*network.parameters(), *network.buffers()):
-            tensor.fill_(0.0) if not tensor.is_floating_point() else tensor.uniform_(-0.1, 0.1)
+            if tensor.is_floating_point():
+                tensor.uniform_(-0.1, 0.1)
+            else:
+                tensor.zero_()
     return network.eval()
 
 

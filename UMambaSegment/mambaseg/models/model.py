@@ -152,7 +152,7 @@ class Model:
             with torch.device("meta"):  # nothing is allocated for a network that the weights do not fit
                 planned = build()
             check_fit(planned, state, name)
-            # drawing initial values that the weights replace would take seconds
+            # initial values, which take long to draw, would only be replaced by the weights
             built = planned.to_empty(device="cpu") if _is_all_weights(planned) else build()
         except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
             raise ModelError(

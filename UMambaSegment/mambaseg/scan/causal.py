@@ -11,8 +11,9 @@ from torch.nn import functional
 
 from mambaseg.scan.checks import TOLERANCE, turned
 from mambaseg.scan.probe import fault_of, there_and_back
+from mambaseg.scan.problem import wants_gradient
 from mambaseg.scan.reference import largest_error
-from mambaseg.scan.registry import choose_backend, runs_triton
+from mambaseg.scan.registry import runs_numba, runs_triton
 
 _log = logging.getLogger(__name__)
 
@@ -56,15 +57,11 @@ def causal_convolution(u: Tensor, weight: Tensor, bias: Tensor | None, backend: 
 def _runs_numba(backend: str, tensors: tuple[Tensor, ...]) -> bool:
     """Whether the numba kernels are those to run: on a CPU, in float32, for shapes that fit (torch refuses others)."""
     u, weight, bias = tensors
-    if any(each.device.type != "cpu" or each.dtype != torch.float32 for each in tensors):
+    if u.dim() != 3 or weight.shape[:-1] != (u.shape[1], 1) or bias.shape != u.shape[1:2]:
         return False
-    if u.dim() != 3 or 0 in u.shape or weight.shape[:-1] != (u.shape[1], 1) or bias.shape != u.shape[1:2]:
+    if torch.is_autocast_enabled("cpu") or not runs_numba(backend, *tensors):
         return False
-    if torch.is_autocast_enabled("cpu"):
-        return False
-    if choose_backend(backend, u, with_gradient=False)[0] != "numba":
-        return False
-    return not _numba_fault(with_gradient=torch.is_grad_enabled() and any(each.requires_grad for each in tensors))
+    return not _numba_fault(with_gradient=wants_gradient(tensors))
 
 
 def _plain(u: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

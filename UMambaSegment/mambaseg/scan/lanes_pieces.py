@@ -77,15 +77,25 @@ def _mend(kept: Any, first: int, width: int, n: int, total: Any, rates: Any, sta
             kept[first + c, n] += np.exp2(total[c] * rates[c]) * starts[c]
 
 
+@register_jitable  # type: ignore[untyped-decorator]
+def later_piece(job: int, pieces: int, groups: int, wide: int) -> Any:
+    """A job's piece (not the first), batch entry and group, and its block of channels: the first and how many."""
+    blocks = (wide + LANES - 1) // LANES
+    p, block = 1 + job % (pieces - 1), job // (pieces - 1)
+    b, g = block // (groups * blocks), block // blocks % groups
+    first = g * wide + block % blocks * LANES
+    return p, b, g, first, min(LANES, (g + 1) * wide - first)
+
+
 def carry_kernel(  # noqa: C901, PLR0912  (numba runs in parallel only what stands in one function)
     delta: Any, A: Any, C: Any, z: Any, bias: Any, softplus: bool, gated: bool, starts: Any, y: Any,
     kept: Any,
 ) -> None:  # fmt: skip
     """Add to ``y`` ``(batch, dim, length)`` what the pieces' start states ``(batch, pieces, dim, state)`` do.
 
-    So are the states ``kept`` before each stretch ``(batch, stretches, dim, state)``, where there are any. The inputs
-    are those of `scan_kernel`, which ran before with as many pieces; the first piece is right already. Each job is one
-    batch entry, one block of up to 16 channels of one group and one piece; jobs share nothing.
+    The states ``kept`` before each stretch ``(batch, stretches, dim, state)``, where there are any, are added to
+    likewise. The inputs are those of `scan_kernel`, which ran before with as many pieces; the first piece is right
+    already. Each job is one batch entry, one block of up to 16 channels of one group and one piece; jobs share nothing.
     """
     batch, dim, length = delta.shape
     state, groups, pieces = A.shape[1], C.shape[1], starts.shape[1]
@@ -94,11 +104,7 @@ def carry_kernel(  # noqa: C901, PLR0912  (numba runs in parallel only what stan
     stretches = (length + STRETCH - 1) // STRETCH
     piece_length = (stretches + pieces - 1) // pieces * STRETCH
     for job in numba.prange(batch * groups * blocks * (pieces - 1)):
-        p = 1 + job % (pieces - 1)
-        b = job // (groups * blocks * (pieces - 1))
-        g = job // (blocks * (pieces - 1)) % groups
-        first = g * wide + job // (pieces - 1) % blocks * LANES
-        width = min(LANES, (g + 1) * wide - first)
+        p, b, g, first, width = later_piece(job, pieces, groups, wide)
         states = np.zeros((state, LANES), np.float32)
         rates = np.zeros((state, LANES), np.float32)
         shift = np.zeros(LANES, np.float32)

@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 
 from mambaseg.scan.lane_gradients import ungate
 from mambaseg.scan.lane_moves import STRETCH, accumulate, bring, soften
-from mambaseg.scan.lanes_pieces import is_left
+from mambaseg.scan.lanes_pieces import is_left, later_piece
 from mambaseg.scan.vector_ir import FLOAT, FLOATS, INDEX, LANES, LOG2E, VectorBuilder
 
 _LOG2E = np.float32(LOG2E)
@@ -60,11 +60,7 @@ def reach_kernel(  # noqa: C901  (numba runs in parallel only what stands in one
     stretches = (length + STRETCH - 1) // STRETCH
     piece_length = (stretches + pieces - 1) // pieces * STRETCH
     for job in numba.prange(batch * groups * blocks * (pieces - 1)):
-        p = 1 + job % (pieces - 1)
-        b = job // (groups * blocks * (pieces - 1))
-        g = job // (blocks * (pieces - 1)) % groups
-        first = g * wide + job // (pieces - 1) % blocks * LANES
-        width = min(LANES, (g + 1) * wide - first)
+        p, b, g, first, width = later_piece(job, pieces, groups, wide)
         felt = np.zeros((state, LANES), np.float32)
         rates = np.zeros((state, LANES), np.float32)
         vectors = np.zeros((3, LANES), np.float32)

@@ -12,6 +12,7 @@ from torch.autograd.function import once_differentiable
 from mambaseg.compiled import launch
 from mambaseg.scan.lanes_causal import STRETCHES, TOKENS
 from mambaseg.scan.numba_inputs import added_up, as_array
+from mambaseg.scan.problem import wants_gradient
 
 
 class _Causal(torch.autograd.Function):
@@ -33,7 +34,7 @@ class _Causal(torch.autograd.Function):
 
 def causal_numba(u: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """As `mambaseg.scan.causal.causal_convolution`, float32 on the CPU."""
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (u, weight, bias)):
+    if wants_gradient((u, weight, bias)):
         y: Tensor = _Causal.apply(u, weight, bias)  # type: ignore[no-untyped-call]
         return y
     return _run(u, weight, bias)

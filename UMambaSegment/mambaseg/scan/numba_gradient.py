@@ -52,7 +52,7 @@ def _cut_fault() -> str:
 def cut_for(problem: ScanProblem) -> Cut:
     """The cut for a problem and torch's number of threads.
 
-    Pieces cost up to a quarter more, but shares cost memory, and time to add them up. So a long sequence is cut into as
+    Pieces cost more work, but shares cost memory, and time to add them up. So a long sequence is cut into as
     many pieces as give every thread one; a short one, wherever it runs, into the same shares.
     """
     batch, dim, length = problem.u.shape

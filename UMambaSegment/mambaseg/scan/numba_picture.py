@@ -13,6 +13,7 @@ from mambaseg.compiled import launch
 from mambaseg.scan.lane_moves import STRETCH
 from mambaseg.scan.lanes_picture import DIRECTIONS
 from mambaseg.scan.numba_inputs import MOST_SHARES, added_up, as_array
+from mambaseg.scan.problem import wants_gradient
 from mambaseg.scan.vector_ir import LANES
 
 
@@ -44,7 +45,7 @@ def picture_numba(u: Tensor, delta: Tensor, A: Tensor, B: Tensor, C: Tensor, D: 
     afterwards, in the same order: neither the result nor its gradients depend on the number of threads.
     """
     tensors = (u, delta, A, B, C, D, delta_bias)
-    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+    if wants_gradient(tensors):
         y: Tensor = _Picture.apply(*tensors)  # type: ignore[no-untyped-call]
         return y
     return _walk(*tensors, keep=False)[0]

@@ -17,8 +17,9 @@ from torch import Tensor
 from mambaseg.scan.checks import TOLERANCE
 from mambaseg.scan.operator import selective_scan
 from mambaseg.scan.probe import fault_of, there_and_back
+from mambaseg.scan.problem import wants_gradient
 from mambaseg.scan.reference import largest_error
-from mambaseg.scan.registry import choose_backend, note_use, runs_triton
+from mambaseg.scan.registry import note_use, runs_numba, runs_triton
 
 DIRECTIONS = 4
 _ROUGH = 0.02  # of the largest value, for half types, whose results are rounded in another order
@@ -120,13 +121,8 @@ def scan_picture(
 
 
 def _walks_in_place(backend: str, tensors: tuple[Tensor, ...]) -> bool:
-    """Whether the numba kernel for pictures is the one to run."""
-    u, A = tensors[0], tensors[2]
-    if any(tensor.device.type != "cpu" or tensor.dtype != torch.float32 for tensor in tensors):
-        return False
-    if 0 in u.shape or A.shape[1] == 0 or choose_backend(backend, u, with_gradient=False)[0] != "numba":
-        return False
-    return not _kernel_fault(with_gradient=torch.is_grad_enabled() and any(each.requires_grad for each in tensors))
+    """Whether the numba kernels for pictures are those to run."""
+    return runs_numba(backend, *tensors) and not _kernel_fault(with_gradient=wants_gradient(tensors))
 
 
 @lru_cache(maxsize=64)

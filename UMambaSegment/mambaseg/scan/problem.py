@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+
+def wants_gradient(tensors: Iterable[Tensor]) -> bool:
+    """Whether autograd is to follow what is done with these tensors."""
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ class ScanProblem:
     @property
     def needs_gradient(self) -> bool:
         """True if autograd will ask for a backward pass."""
-        return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in self.tensors)
+        return wants_gradient(self.tensors)
 
     def computed(self) -> ScanProblem:
         """The same with every tensor in the computing type: float32, or float64 where ``u`` is float64."""

@@ -26,6 +26,7 @@ from mambaseg.scan.checks import (
     half_error,
 )
 from mambaseg.scan.probe import fault_of
+from mambaseg.scan.problem import wants_gradient
 from mambaseg.scan.reference import scan_reference
 
 _log = logging.getLogger(__name__)
@@ -269,8 +270,20 @@ def runs_triton(backend: str, *tensors: Tensor) -> bool:
     u = tensors[0]
     if u.is_meta or 0 in u.shape or (backend == "auto" and not u.is_cuda):
         return False
-    with_gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    return choose_backend(backend, u, with_gradient=with_gradient)[0] == "triton"
+    return choose_backend(backend, u, with_gradient=wants_gradient(tensors))[0] == "triton"
+
+
+def runs_numba(backend: str, *tensors: Tensor) -> bool:
+    """Whether kernels beside the scan's, for these tensors, are those of the ``numba`` backend: its own runs there.
+
+    Raises
+    ------
+    ValueError
+        If the named backend does not exist or does not work here.
+    """
+    if any(each.device.type != "cpu" or each.dtype != torch.float32 or each.numel() == 0 for each in tensors):
+        return False
+    return choose_backend(backend, tensors[0], with_gradient=False)[0] == "numba"
 
 
 def takes_half(name: str) -> bool:
