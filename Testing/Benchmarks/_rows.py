@@ -1,139 +1,16 @@
-"""From kept figures to rows of a table: what was measured, the ratio, what was aimed at, and both sides' figures."""
+"""From kept figures to rows of a table, for each benchmark."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
+from _row import Entry, Row, aimed, faster, gigabytes, number, of_memory, percent, seconds
+from _scan_rows import scan_rows
 from _volume import size_text
 
-Entry = dict[str, Any]
 PEER = "nnU-Net 2.8.1"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row.
-
-    Attributes
-    ----------
-    what
-        What was measured.
-    ratio
-        Ours to the peer, in words: ``5.2 x as fast``, ``0.41 of the memory``.
-    aim
-        What was aimed at and whether it was reached, or nothing.
-    ours, peer
-        The figures.
-    main
-        Whether it belongs into the README too.
-    """
-
-    what: str
-    ratio: str
-    ours: str
-    peer: str
-    aim: str = ""
-    main: bool = True
-
-
-def number(value: float) -> str:
-    """Three figures, as people write them."""
-    if value >= 100:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-
-def seconds(value: float) -> str:
-    """A time with the unit that suits it."""
-    return f"{value * 1e3:.0f} ms" if value < 1 else f"{number(value)} s"
-
-
-def gigabytes(value: float) -> str:
-    """Memory in GB."""
-    return f"{value / 1e9:.2f} GB"
-
-
-def faster(ratio: float) -> str:
-    """How many times as fast."""
-    return f"**{number(ratio)} x** as fast"
-
-
-def of_memory(ratio: float) -> str:
-    """Which part of the peer's memory."""
-    return f"**{ratio:.2f}** of the memory"
-
-
-def aimed(words: str, *, met: bool) -> str:
-    """An aim, and whether it was reached."""
-    return f"{words} {'met' if met else '**missed**'}"
-
-
-_SCAN_AIM, _SCAN_LENGTH = 5.0, 100_000  # ns a token and channel, at this length
 _CT_AIMS = {("prepare", 14): (4.0, None), ("export", 14): (7.0, None), ("export", 61): (30.0, 4e9)}  # seconds, bytes
 _START_AIM = 0.3  # seconds
-
-
-def scan_rows(figures: list[Entry]) -> list[Row]:
-    """The scan: each backend at each length and number of channels against the plain loop."""
-    alone = next((entry["ns"] for entry in figures if entry["curve"] == "exp"), None)
-    points = [entry for entry in figures if entry["curve"] in ("length", "channels")]
-    lengths = [entry["length"] for entry in points if entry["curve"] == "length"]
-    rows = []
-    for entry in points:
-        way = ", forward and backward" if entry["backward"] else ""
-        note = "" if entry["reference_length"] == entry["length"] else f" (on {entry['reference_length']:,} tokens)"
-        main = entry["curve"] == "length" and entry["backend"] == "numba"
-        aimed_at = main and entry["length"] == _SCAN_LENGTH and not entry["backward"]
-        main = main and (entry["length"] == max(lengths) or aimed_at)
-        rows.append(
-            Row(
-                f"scan, {entry['length']:,} tokens x {entry['channels']} channels{way}, `{entry['backend']}`",
-                faster(entry["ratio"]),
-                f"{number(entry['ns'])} ns a token and channel",
-                f"the plain loop: {number(entry['reference_ns'])} ns{note}",
-                aimed(f"{_SCAN_AIM:g} ns", met=entry["ns"] <= _SCAN_AIM) if aimed_at else "",
-                main=main,
-            )
-        )
-        if aimed_at and alone is not None:
-            rows.append(
-                Row(
-                    f"scan, {entry['length']:,} tokens x {entry['channels']} channels, `{entry['backend']}`",
-                    f"**{number(alone / entry['ns'])} x** as fast",
-                    f"{number(entry['ns'])} ns a token and channel",
-                    f"`torch.exp` alone, for as many exponentials: {number(alone)} ns",
-                    aimed("1 x", met=entry["ns"] <= alone),
-                )
-            )
-    return rows + [_beside_row(entry) for entry in figures if entry["curve"] in _BESIDE]
-
-
-_BESIDE = ("picture", "causal", "own_exp")
-
-
-def _beside_row(entry: Entry) -> Row:
-    """Pictures and the convolution before the scan, beside what they take the place of."""
-    way = ", forward and backward" if entry.get("backward") else ""
-    if entry["curve"] == "picture":
-        return Row(
-            f"scan of a picture in four directions, {entry['edge']} x {entry['edge']} tokens x {entry['channels']} "
-            f"channels{way}, `{entry['backend']}`",
-            faster(entry["ratio"]),
-            f"{number(entry['ns'])} ns a token, channel and direction",
-            f"four sequences, turned and flipped: {number(entry['turned_ns'])} ns",
-        )
-    if entry["curve"] == "own_exp":
-        what, ours = "the scan's exponential alone, in cache", f"{number(entry['ns'])} ns a token and channel"
-        return Row(what, faster(entry["ratio"]), ours, f"`torch.exp`: {number(entry['torch_ns'])} ns", main=False)
-    return Row(
-        f"causal convolution with SiLU, {entry['length']:,} tokens x {entry['channels']} channels{way}, "
-        f"`{entry['backend']}`",
-        faster(entry["ratio"]),
-        f"{number(entry['ns'])} ns a token and channel",
-        f"torch's convolution and activation: {number(entry['torch_ns'])} ns",
-    )
 
 
 def ct_rows(figures: list[Entry]) -> list[Row]:
@@ -243,11 +120,6 @@ def _spacing(target: float | list[float]) -> str:
     """A spacing as people write it, columns first."""
     edges = [target] if isinstance(target, (int, float)) else target
     return " x ".join(f"{edge:g}" for edge in (reversed(edges) if len(set(edges)) > 1 else edges[:1]))
-
-
-def percent(part: float) -> str:
-    """A part of one in per cent, never rounded up to all."""
-    return "100 %" if part == 1 else f"{int(part * 1e6) / 1e4:.4f} %"
 
 
 _FORECAST_WAYS = {

@@ -17,7 +17,8 @@ import sys
 from pathlib import Path
 
 from _record import FIGURES, ROOT, Entry, machine_sentence, run
-from _rows import ROWS, Row
+from _row import Row
+from _rows import ROWS
 
 from mambaseg.errors import InputError, OutputError
 from mambaseg.io.files import replacing

@@ -34,7 +34,7 @@ import _peer
 import _volume
 from _process import Meter, answer_if_child, enough_memory, measure
 from _record import Entry, Record, parser_of, ratio, run
-from _rows import percent
+from _row import percent
 
 from mambaseg.errors import OptionError
 

@@ -20,7 +20,7 @@ from mambaseg.scan.lane_moves import STRETCH, accumulate, bring, soften, take
 from mambaseg.scan.vector_ir import FLOAT, FLOATS, INDEX, LANES, LOG2E, VectorBuilder
 
 _LOG2E = np.float32(LOG2E)
-_NOTHING_LEFT = np.float32(-127.0)  # 2 to this power is zero for VectorBuilder.exp2
+_NOTHING_LEFT = np.float32(-127.0)  # 2 to this power is zero for VectorBuilder.exp2, whose last is at -126
 
 
 @intrinsic  # type: ignore[untyped-decorator]
