@@ -194,12 +194,17 @@ def save_weights(place: str, volume: str, **job: Any) -> dict[str, float]:
     return {"least": min(shares), "most": max(shares), "steady": steady, **known}
 
 
-def _steady(network: Any, patch: Any) -> float:
-    """Part of the labels that stay when every voxel becomes the next number above or below it."""
+def with_other_last_bits(image: Any) -> Any:
+    """The image with the next float32 above or below each of its numbers, by chance, but always the same."""
     import torch
 
-    up = torch.rand(patch.shape, generator=torch.Generator().manual_seed(2)) < 0.5
-    other = torch.nextafter(patch, torch.where(up, torch.inf, -torch.inf))
+    up = torch.rand(image.shape, generator=torch.Generator().manual_seed(2)) < 0.5
+    return torch.nextafter(image, torch.where(up, torch.inf, -torch.inf))
+
+
+def _steady(network: Any, patch: Any) -> float:
+    """Part of the labels that stay when every voxel becomes the next number above or below it."""
+    other = with_other_last_bits(patch)
     return float((network(patch).argmax(dim=1) == network(other).argmax(dim=1)).float().mean())
 
 

@@ -76,6 +76,7 @@ def whole_rows(figures: list[Entry]) -> list[Row]:
         if "exact" in entry["labels"]:
             about += f", and {percent(entry['labels']['exact'])} are those of the network in float64"
         labels = f", labels **{percent(equal['float32'])}** equal" if "float32" in equal else ""
+        labels += _own_rounding(entry)
         aims = [aimed("5 x", met=rest >= 5), aimed("1 x", met=network >= 1), aimed("0.5", met=memory <= 0.5)]
         aims += [aimed(asked, met=equal["float32"] >= wanted)] if labels else []
         rows += [
@@ -104,7 +105,7 @@ def _label_rows(entry: Entry, what: str, about: str, aim: str) -> list[Row]:
     """Which part of a run's labels are those of each other side."""
     equal, theirs = entry["equal"], entry["labels"].get("peer_float64")
     others = {
-        "float32": (f"{PEER} with float32 accumulators", aim),
+        "float32": (f"{PEER} with float32 accumulators{_own_rounding(entry)}", aim),
         "as_it_is": (f"{PEER} as it is", ""),
         "float64": (f"{PEER} with the network in float64; its own in float32: {percent(theirs or 0)}", ""),
         "ours_on_cpu": ("ours in float32 on the CPU", aimed("99.9 %", met=equal.get("ours_on_cpu", 0) >= 0.999)),
@@ -114,6 +115,12 @@ def _label_rows(entry: Entry, what: str, about: str, aim: str) -> list[Row]:
         for kind, (words, wanted) in others.items()
         if kind in equal
     ]
+
+
+def _own_rounding(entry: Entry) -> str:
+    """Which part of nnU-Net's own labels rounding leaves alone, where that was measured."""
+    stays = entry["labels"].get("peer_last_bits")
+    return "" if stays is None else f" (nnU-Net's own, when its image's last bits change: {percent(stays)})"
 
 
 def _spacing(target: float | list[float]) -> str:

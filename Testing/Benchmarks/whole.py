@@ -13,8 +13,10 @@ libraries and the volume loaded.
 Labels are compared with those of nnU-Net with float32 accumulators, which is one more run of it (--skip-exact leaves it
 out), and with those that it gives as it is. Random weights make noise-like logits with borders everywhere, on which to
 agree is a harder test than on a trained model's; so the line also says which part of the plain network's own labels
-stays as it is when the input's last bits change (see `_models`). Trained models have one size and spacing: the bundled
-`demo-phantom` and `ct-head-neck`, or packages by their path. Of several folds the first runs, on both sides.
+stays as it is when the input's last bits change (see `_models`), and with --last-bits which part of nnU-Net's own over
+the whole CT does, from one more run of it whose prepared voxels are the next numbers above or below. Trained models
+have one size and spacing: the bundled `demo-phantom` and `ct-head-neck`, or packages by their path. Of several folds
+the first runs, on both sides.
 
 With ``--device cuda`` both sides run there, ours in half precision unless told otherwise, as nnU-Net does there always;
 each has run passes of the network, with as many tiles as the run takes at once, before it is timed. Labels are compared
@@ -47,6 +49,7 @@ _AGAINST = {
     REFERENCE: "to ours in float32 on the CPU (aimed at: 99.9 %)",
     "float64": "with the network in float64",
 }
+_LAST_BITS = "last_bits"
 
 
 def run_ours(volume: str, labels: str, precision: str, device: str, **job: Any) -> dict[str, Any]:
@@ -74,15 +77,20 @@ def run_ours(volume: str, labels: str, precision: str, device: str, **job: Any) 
     return {**answer, **stages, "tiles": result.report["tiles"], "backends": dict(result.report["scan_backends"])}
 
 
-def run_peer(volume: str, labels: str, exact: bool, device: str, double: bool = False, **job: Any) -> dict[str, Any]:
-    """Segment with nnU-Net, the network in float64 if ``double``; writes the labels, gives seconds and the peak."""
+def run_peer(
+    volume: str, labels: str, exact: bool, device: str, double: bool = False, last_bits: bool = False, **job: Any
+) -> dict[str, Any]:
+    """Segment with nnU-Net; writes the labels, gives seconds and the peak.
+
+    The network is in float64 if ``double``, and the prepared image's last bits are others if ``last_bits``.
+    """
     import numpy as np
     import torch
     from nnunetv2.inference import export_prediction  # noqa: F401  (so that it is loaded before the measurement)
 
     import mambaseg
 
-    model, image = _models.model_of(job), _volume.load(volume)
+    model, scan = _models.model_of(job), _volume.load(volume)
     mambaseg.scan.available_backends(device)
     state = model.state_dict(model.folds[0])
     sizes = [] if device == "cpu" else [1]
@@ -92,9 +100,11 @@ def run_peer(volume: str, labels: str, exact: bool, device: str, double: bool = 
     plain = _models.in_double(plain) if double else plain
     predictor = _peer.make(model.spec, plain, exact=exact, device=device)
     meter.stage("build")
-    data, properties = _peer.preprocess(predictor, image)
+    data, properties = _peer.preprocess(predictor, scan)
     meter.stage("prepare")
-    logits = predictor.predict_logits_from_preprocessed_data(torch.from_numpy(data)).cpu()  # its export is the CPU's
+    image = torch.from_numpy(data)
+    image = _models.with_other_last_bits(image) if last_bits else image
+    logits = predictor.predict_logits_from_preprocessed_data(image).cpu()  # its export is the CPU's
     meter.stage("network")
     found = _peer.export(predictor, logits, properties)
     meter.stage("export")
@@ -182,6 +192,8 @@ def line_of(entry: Entry) -> str:
             own_rounding += f", {percent(entry['labels']['exact'])} are those of float64"
         if "peer_float64" in entry["labels"]:
             own_rounding += f"; of nnU-Net's, {percent(entry['labels']['peer_float64'])} equal those in float64"
+        if "peer_last_bits" in entry["labels"]:
+            own_rounding += f"; of nnU-Net's, {percent(entry['labels']['peer_last_bits'])} stay when last bits change"
         equal += f" ({own_rounding})"
     return (
         f"the rest {ratio(rest(peer) / rest(ours)).strip()} x, "
@@ -211,10 +223,11 @@ def _others(
         if found is not None:
             places[kind] = labels
             peer = peer if exact else found
-    if chosen.double:
-        labels = folder / "float64.npy"
-        if measure(__file__, "peer", labels=str(labels), exact=True, device="cpu", double=True, **job) is not None:
-            places["float64"] = labels
+    for kind, wanted, more in ("float64", chosen.double, "double"), (_LAST_BITS, chosen.last_bits, "last_bits"):
+        labels = folder / f"{kind}.npy"
+        given = {"labels": str(labels), "exact": True, "device": "cpu", more: True, **job}
+        if wanted and measure(__file__, "peer", **given) is not None:
+            places[kind] = labels
     if chosen.device != "cpu" and not chosen.skip_reference:
         labels = folder / f"{REFERENCE}.npy"
         if measure(__file__, "ours", labels=str(labels), precision="float32", device="cpu", **job) is not None:
@@ -240,9 +253,9 @@ def one_network(record: Record, folder: Path, job: dict[str, Any], common: Entry
         ours = measure(__file__, "ours", labels=str(labels), precision=precision, device=chosen.device, **job)
         if ours is None:
             continue
-        equal = {kind: shared(labels, place) for kind, place in places.items()}
-        if "float64" in places and "float32" in places:
-            made["peer_float64"] = shared(places["float32"], places["float64"])
+        equal = {kind: shared(labels, place) for kind, place in places.items() if kind != _LAST_BITS}
+        for kind in {"float64", _LAST_BITS} & set(places) if "float32" in places else ():
+            made[f"peer_{kind}"] = shared(places["float32"], places[kind])
         size = "" if trained else job["size"]
         name = job["network"] if spec is None else spec.id
         entry = {"network": name, "size": size, "precision": precision, "device": chosen.device, "classes": classes,
@@ -265,6 +278,7 @@ def main() -> None:
     parser.add_argument("--skip-peer", action="store_true")
     parser.add_argument("--skip-exact", action="store_true", help="no run of nnU-Net with float32 accumulators")
     parser.add_argument("--double", action="store_true", help="one more run of nnU-Net, its network in float64")
+    parser.add_argument("--last-bits", action="store_true", help="one more run of it, on an image of other last bits")
     parser.add_argument("--skip-reference", action="store_true", help="no run of ours on the CPU beside a card's")
     chosen = parser.parse_args()
     chosen.precision = chosen.precision or (["float32"] if chosen.device == "cpu" else ["float16"])
