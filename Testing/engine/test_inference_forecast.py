@@ -68,14 +68,15 @@ def test_what_is_decided_is_there_twice_only_while_axes_are_turned_back():
 
 def test_networks_that_are_kept_are_counted_until_they_are_there():
     model = make_model(make_spec(folds=("0", "1", "2")))
+    volume = make_volume(smooth_image(SHAPE))  # at the model's spacing, so that preparing takes less than a pass
     one = 4 * count_parameters(model.build_network("0"))
-    bare = said(model)
+    bare = said(model, volume)
     cache = NetworkCache(SHARE)
-    assert said(model, networks=cache) == bare + 2 * one
-    mambaseg.segment(UPRIGHT, model, CPU, networks=cache)
-    assert said(model, networks=cache) == bare - one
-    assert said(make_model(make_spec()), networks=cache) == bare
-    assert said(model, networks=NetworkCache(one * 2)) == bare + one
+    assert said(model, volume, networks=cache) == bare + 2 * one
+    mambaseg.segment(volume, model, CPU, networks=cache)
+    assert said(model, volume, networks=cache) == bare - one
+    assert said(make_model(make_spec()), volume, networks=cache) == bare
+    assert said(model, volume, networks=NetworkCache(one * 2)) == bare + one
 
 
 def test_what_a_process_loads_once_is_counted_once():

@@ -121,7 +121,9 @@ def test_an_image_is_resampled_as_by_nnunet(settings):
     )
     ours = resample_image(torch.from_numpy(image), _plan(*settings)).numpy()
     assert ours.shape == theirs.shape
-    np.testing.assert_allclose(ours, theirs, atol=1e-4 * float(np.ptp(image)), rtol=0)
+    np.testing.assert_allclose(ours, theirs, atol=1e-6 * float(np.ptp(image)), rtol=0)
+    same = np.abs(ours - theirs) < 1e-9 * np.ptp(image)  # where float64 says zero, its own last bits are left
+    assert same.mean() > 0.999, "nearly every voxel is the same to the last bit"
 
 
 @pytest.mark.parametrize("settings", RESAMPLINGS, ids=str)

@@ -44,9 +44,8 @@ class Options:
     probabilities
         Also give a probability volume for each kept structure.
     skip_air
-        Compute a tile whose voxels all hold the same number (padding, or air that was clipped and not resampled) once,
-        and use its logits for the next such tile. No number changes. Resampled air differs in its last bits, so this
-        gains something only where an image has the model's spacing already.
+        Compute a tile whose voxels all hold the same number (padding, or air that was clipped) once, and use its logits
+        for the next such tile. No number changes. Resampled air is one number too, some voxels away from structures.
     replay
         On a CUDA device, record a pass of the network as a CUDA graph and replay it, where that is faster and gives the
         same numbers; what became of it is in the report's notes.

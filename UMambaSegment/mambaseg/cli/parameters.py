@@ -98,7 +98,7 @@ _RUN_OPTIONS = (
     click.option("--folds", metavar="NAME,...", help="Folds to average.  [default: all]"),
     click.option("--tile-step", default=0.5, show_default=True, help="Step between tiles, as a fraction of the patch."),
     click.option("--mirror", is_flag=True, help="Average over mirrored copies, where the model allows it."),
-    click.option("--skip-air", is_flag=True, help="Compute tiles of one number once (resampled images: none)."),
+    click.option("--skip-air", is_flag=True, help="Compute tiles of one number (clipped air) once."),
     click.option("--replay", is_flag=True, help="Replay passes as a CUDA graph, where faster; no number changes."),
     click.option(
         "--roi",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
 from mambaseg.inference.export import BAND_BYTES, kept_slices
 from mambaseg.inference.preprocess import Frame
+from mambaseg.inference.resample import ResamplePlan
 from mambaseg.inference.tileplan import TilePlan
 from mambaseg.models.spec import ModelSpec
 from mambaseg.options import Options
 
-_FLOAT = 4
+_FLOAT, _DOUBLE = 4, 8
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def stage_bytes(frame: Frame, tiles: TilePlan, spec: ModelSpec, options: Options
     channels, classes = len(spec.channels), spec.network.num_classes
     crop, window, full = (math.prod(shape) for shape in (frame.there.old, tiles.window_shape, frame.full))
     image = channels * window * _FLOAT
-    prepare = channels * crop * _FLOAT + image + (0 if frame.there.is_identity else 2 * crop * _FLOAT)
+    prepare = channels * crop * _FLOAT + image + _between(frame.there)
     plane = math.prod(frame.back.new[1:]) * _FLOAT
     label = 1 if max((one.value for one in spec.labels), default=0) <= 255 else 2
     maps = 0 if not options.probabilities else len(options.structures or spec.labels)
@@ -49,3 +51,13 @@ def stage_bytes(frame: Frame, tiles: TilePlan, spec: ModelSpec, options: Options
     # turned back one after the other, so that one of them at most is there twice
     turned = 0 if frame.is_upright else full * (_FLOAT if maps else label)
     return StageBytes(prepare, image, (classes + 1) * window * _FLOAT, slices + full * (label + maps * _FLOAT) + turned)
+
+
+def _between(plan: ResamplePlan) -> int:
+    """Bytes of what lies between the axes of a channel's resampling: two arrays at once."""
+    shape, sizes = list(plan.old), [0]
+    for axis in plan.in_turn[:-1]:  # the last one's is the image
+        if plan.new[axis] != plan.old[axis]:
+            shape[axis] = plan.new[axis]
+            sizes.append(math.prod(shape) * _DOUBLE)
+    return max(map(sum, itertools.pairwise([*sizes, 0])))

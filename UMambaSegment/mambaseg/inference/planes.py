@@ -17,6 +17,8 @@ from torch import Tensor
 from mambaseg.inference.resample import ResamplePlan, Window
 from mambaseg.inference.splines import linear_taps, sample_positions
 
+_FELT = 1e-10  # a slice's least weight in a cubic blend: float32 feels nothing below it
+
 
 class PlaneSource(Protocol):
     """Gives slices of all classes on the wanted part of the input's grid."""
@@ -159,7 +161,7 @@ class CubicPlanes:
 
     def _blended(self, row: Tensor, logits: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """Each slice that counts is resampled in its plane and clipped to its own range before slices are blended."""
-        used = row.nonzero().flatten().tolist()
+        used = (row.abs() > _FELT).nonzero().flatten().tolist()
         planes = [(self._y @ logits[k] @ self._x.T).clamp(min=low[k], max=high[k]) * float(row[k]) for k in used]
         return torch.stack(planes).sum(dim=0)
 

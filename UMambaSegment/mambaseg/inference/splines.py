@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-_NEGLIGIBLE = 1e-10
+_NEGLIGIBLE = 1e-16
 _PAD = 12  # scipy pads the edge by as many samples before the prefilter; the filter's tail there is 1e-7
 
 
@@ -61,7 +61,7 @@ def _mirrored(index: NDArray[np.int_], size: int) -> NDArray[np.int_]:
 
 
 @lru_cache(maxsize=64)
-def axis_matrix(old: int, new: int, order: int, *, align_corners: bool = False) -> NDArray[np.float32]:
+def axis_matrix(old: int, new: int, order: int, *, align_corners: bool = False) -> NDArray[np.float64]:
     """Resampling matrix of one axis, ``(new, old)``.
 
     Parameters
@@ -99,11 +99,10 @@ def axis_matrix(old: int, new: int, order: int, *, align_corners: bool = False) 
         raise ValueError(f"There is no resampling of spline order {order}: use 0, 1 or 3.")
     if align_corners:  # scipy's plain zoom gives zero where rounding puts a position beyond the last sample
         matrix[positions > old - 1] = 0.0
-    # far from the diagonal weights fall to denormal numbers, on which processors take a hundred times as long
+    # far from the diagonal weights fall to nothing that float64 feels, and to denormal numbers that take a long time
     matrix[np.abs(matrix) < _NEGLIGIBLE] = 0.0
-    result = matrix.astype(np.float32)
-    result.setflags(write=False)
-    return result
+    matrix.setflags(write=False)
+    return matrix
 
 
 def linear_taps(
