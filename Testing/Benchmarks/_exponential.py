@@ -38,10 +38,11 @@ def _share(source: Any, target: Any, shares: int) -> None:
 
 
 def own_exponential(numbers: int) -> Callable[[], None]:
-    """What computes so many powers of two (a multiple of 16 a thread), compiled."""
+    """What computes so many powers of two, or a few more (as many vectors for each thread), compiled."""
     import torch
 
     threads = torch.get_num_threads()
+    numbers = -(-numbers // (LANES * threads)) * LANES * threads
     source = -np.random.default_rng(0).random(numbers, dtype=np.float32) * 20
     target = np.empty_like(source)
 

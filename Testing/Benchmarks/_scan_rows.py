@@ -44,7 +44,7 @@ def scan_rows(figures: list[Entry]) -> list[Row]:
     return rows + [_beside_row(entry) for entry in figures if entry["curve"] in _BESIDE]
 
 
-_BESIDE = ("picture", "causal", "own_exp")
+_BESIDE = ("picture", "causal", "own_exp", "profile")
 
 
 def _beside_row(entry: Entry) -> Row:
@@ -58,12 +58,22 @@ def _beside_row(entry: Entry) -> Row:
             f"{number(entry['ns'])} ns a token, channel and direction",
             f"four sequences, turned and flipped: {number(entry['turned_ns'])} ns",
         )
+    if entry["curve"] == "profile":
+        return Row(
+            f"what the scan's time goes to, {entry['length']:,} tokens x {entry['channels']} channels",
+            "",
+            f"{number(entry['ns'])} ns: the states {number(entry['states'])}, the gate with its bringing in "
+            f"{number(entry['gate'])}, softplus {number(entry['softplus'])}, the rest {number(entry['moves'])}",
+            f"its exponentials alone, in the nearest caches: {number(entry['exponentials'])} ns",
+            main=False,
+        )
     if entry["curve"] == "own_exp":
         return Row(
             "the scan's exponential alone, in the nearest caches",
             faster(entry["ratio"]),
             f"{number(entry['ns'])} ns a token and channel",
             f"`torch.exp`: {number(entry['torch_ns'])} ns",
+            main=False,
         )
     return Row(
         f"causal convolution with SiLU, {entry['length']:,} tokens x {entry['channels']} channels{way}, "

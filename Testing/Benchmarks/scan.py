@@ -5,7 +5,7 @@
 
 One curve over the length (at 64 channels) and one over the channels (at 10,000 tokens), beside the time that torch.exp
 alone takes for as many exponentials: of one tensor that holds what 100,000 tokens and 64 channels need, and of one that
-the nearest caches hold, where the scan's own exponential alone is timed too.
+the nearest caches hold, where the scan's own exponential alone is timed too. A line says what the scan's time goes to.
 ``--backward`` adds the way there and back: the gradient of every argument through `torch.autograd`. The plain loop is
 timed on fewer tokens where the sequence is long (its cost a token does not depend on the length); the line says so.
 Pictures (edge in tokens, 192 channels, as VM-UNet's first stage) are scanned in four directions in place, beside the
@@ -36,8 +36,8 @@ PICTURE_CHANNELS = 192
 MOST_RUNS, LONG_ENOUGH = 200, 1.0  # runs, seconds
 
 
-def arguments(length: int, channels: int, *, gradient: bool, device: str = "cpu") -> dict[str, Any]:
-    """One problem as a Mamba block has it: softplus, skip and gate, state 16."""
+def arguments(length: int, channels: int, *, gradient: bool, device: str = "cpu", state: int = STATE) -> dict[str, Any]:
+    """One problem as a Mamba block has it: softplus, skip and gate."""
     import torch
 
     generator = torch.Generator(device).manual_seed(length)
@@ -48,9 +48,9 @@ def arguments(length: int, channels: int, *, gradient: bool, device: str = "cpu"
     tensors = {
         "u": draw(1, channels, length),
         "delta": draw(1, channels, length),
-        "A": -torch.exp(draw(channels, STATE)),
-        "B": draw(1, STATE, length),
-        "C": draw(1, STATE, length),
+        "A": -torch.exp(draw(channels, state)),
+        "B": draw(1, state, length),
+        "C": draw(1, state, length),
         "D": draw(channels),
         "z": draw(1, channels, length),
         "delta_bias": draw(channels),
@@ -87,6 +87,32 @@ def nanoseconds(length: int, channels: int, backend: str, repeats: int, *, backw
                 torch.autograd.grad(y, wanted, torch.ones_like(y))
             best = min(best, time.perf_counter() - began)
     return best / (length * channels) * 1e9
+
+
+def profile(length: int, channels: int, backend: str) -> dict[str, float]:
+    """What the scan's nanoseconds go to: what half of the states, the gate and softplus take less if left out."""
+    import torch
+
+    from mambaseg import scan
+
+    whole = arguments(length, channels, gradient=False)
+    steps = torch.nn.functional.softplus(whole["delta"] + whole["delta_bias"][:, None])
+    kinds = {
+        "whole": whole,
+        "states": arguments(length, channels, gradient=False, state=STATE // 2),
+        "gate": {**whole, "z": None},
+        "softplus": {**whole, "delta": steps, "delta_bias": None, "delta_softplus": False},
+    }
+    best = dict.fromkeys(kinds, float("inf"))
+    with torch.inference_mode():
+        for _ in _runs(3):
+            for kind, problem in kinds.items():  # in turn, so that a busy machine spoils none more than others
+                began = time.perf_counter()
+                scan.selective_scan(**problem, backend=backend)
+                best[kind] = min(best[kind], (time.perf_counter() - began) / (length * channels) * 1e9)
+    parts = {kind: best["whole"] - best[kind] for kind in ("states", "gate", "softplus")}
+    parts["states"] *= 2
+    return {"ns": best["whole"], **parts, "moves": best["whole"] - sum(parts.values())}
 
 
 def exponentials(vectors: int) -> float:
@@ -238,6 +264,8 @@ def main() -> None:
     chosen = parser.parse_args()
     if chosen.quick:
         chosen.lengths, chosen.channels, chosen.pictures = [100, 200], [8], [9]
+    import torch
+
     from mambaseg import scan
 
     record = Record("scan", chosen)
@@ -252,6 +280,15 @@ def main() -> None:
         record.add(
             f"the numba backend's exponential alone, {STATE} a token and channel: {own:.2f} ns in cache",
             {"curve": "own_exp", "ns": own, "torch_ns": cached, "ratio": cached / own},
+        )
+        length = LENGTH if chosen.quick else AIMED_LENGTH
+        channels = max(CHANNELS, STATE * torch.get_num_threads())  # so that no sequence is cut for the threads
+        parts = profile(length, channels, "numba")
+        record.add(
+            f"the numba backend's {parts['ns']:.2f} ns at {length:,} tokens x {channels} channels: {STATE} states "
+            f"{parts['states']:.2f}, gate with its bringing in {parts['gate']:.2f}, softplus {parts['softplus']:.2f}, "
+            f"the rest {parts['moves']:.2f} ns",
+            {"curve": "profile", "length": length, "channels": channels, "exponentials": own, **parts},
         )
     at = min(LENGTH, max(chosen.lengths, default=LENGTH)) if chosen.quick else LENGTH
     for backward in (False, True) if chosen.backward else (False,):

@@ -226,7 +226,10 @@ def _others(
     for kind, wanted, more in ("float64", chosen.double, "double"), (_LAST_BITS, chosen.last_bits, "last_bits"):
         labels = folder / f"{kind}.npy"
         given = {"labels": str(labels), "exact": True, "device": "cpu", more: True, **job}
-        if wanted and measure(__file__, "peer", **given) is not None:
+        need = _peer.export_bytes(classes, tuple(common["shape"]), target, exact=True)
+        if not wanted or not enough_memory(need, f"{_peer.NAME} with {classes} classes"):
+            continue
+        if measure(__file__, "peer", **given) is not None:
             places[kind] = labels
     if chosen.device != "cpu" and not chosen.skip_reference:
         labels = folder / f"{REFERENCE}.npy"
@@ -281,6 +284,8 @@ def main() -> None:
     parser.add_argument("--last-bits", action="store_true", help="one more run of it, on an image of other last bits")
     parser.add_argument("--skip-reference", action="store_true", help="no run of ours on the CPU beside a card's")
     chosen = parser.parse_args()
+    if chosen.last_bits and (chosen.skip_peer or chosen.skip_exact):
+        raise OptionError("--last-bits is held against nnU-Net's own labels. Leave out --skip-peer and --skip-exact.")
     chosen.precision = chosen.precision or (["float32"] if chosen.device == "cpu" else ["float16"])
     for network in filter(_models.is_trained, chosen.networks):
         _models.trained_model(network)  # what is wrong with one is said before hours are spent on others

@@ -169,7 +169,8 @@ def written(tmp_path: Path, name: str, *arguments: str) -> dict[str, Any]:
 
 def test_scan_runs(tmp_path: Path):
     figures = written(tmp_path, "scan", "--backward")["figures"]
-    assert {entry["curve"] for entry in figures} == {"exp", "own_exp", "length", "channels", "picture", "causal"}
+    alone = {"exp", "own_exp", "profile"}
+    assert {entry["curve"] for entry in figures} == {*alone, "length", "channels", "picture", "causal"}
     assert {entry.get("backward") for entry in figures} == {None, False, True}
     apart = [entry["apart"] for entry in figures if entry["curve"] in ("picture", "causal")]
     assert len(apart) == 4
@@ -250,13 +251,14 @@ def test_ct_runs(tmp_path: Path):
 @pytest.mark.slow
 @pytest.mark.parametrize("network", ["umamba_bot", "umamba_enc", "lightm_unet", "residual_unet", "demo-phantom"])
 def test_a_whole_run_gives_the_peers_labels(tmp_path: Path, network: str):
-    figures = written(tmp_path, "whole", "--networks", network)["figures"]
+    figures = written(tmp_path, "whole", "--networks", network, "--last-bits")["figures"]
     # random weights may turn the last bits of an image into other labels, in the plain network too
     unsteady = 1 - figures[0]["labels"].get("steady", 1)
     assert 1 - figures[0]["equal"]["float32"] <= max(1e-4, 3 * unsteady)
     assert figures[0]["labels"]["classes_found"] >= 3
     assert figures[0]["labels"]["border"] > 0
     assert unsteady < 0.01
+    assert 0.99 < figures[0]["labels"]["peer_last_bits"] <= 1
     assert figures[0]["peer"]["total"] > figures[0]["peer"]["network"] > 0
 
 
@@ -288,6 +290,13 @@ def test_trained_models_are_told_with_the_spacing_they_work_at():
         if not entry["size"] and entry["network"] in bundled_models():
             spec = load_model(bundled_models()[entry["network"]]).spec
             assert entry["target"] == [spec.spacing[spec.axes.index(axis)] for axis in range(3)]
+
+
+def test_last_bits_want_the_labels_that_they_are_held_against():
+    ran = bench("whole", "--quick", "--last-bits", "--skip-exact")
+    assert ran.returncode != 0
+    assert "Leave out --skip-peer and --skip-exact" in ran.stderr
+    assert "Traceback" not in ran.stderr
 
 
 def test_a_network_that_is_none_is_a_sentence():

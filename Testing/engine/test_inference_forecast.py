@@ -89,3 +89,16 @@ def test_what_a_process_loads_once_is_counted_once():
     subprocess.run([sys.executable, "-c", code], check=True)
     note_computed(3)
     assert first_run_bytes(3) == 0
+
+
+def test_between_the_axes_of_a_resampling_two_arrays_of_float64_are_held():
+    shapes = [(9, 300, 200), (40, 30, 20)]  # no thread's share is larger than all of it
+    for shape in shapes:
+        volume, spec = make_volume(smooth_image(shape), (1.0, 0.6, 0.5)), make_spec(spacing=(1.0, 1.0, 1.0))
+        frame = make_frame([volume], spec)
+        held = stage_bytes(frame, plan_tiles(frame, spec.patch_size, 0.5), spec, CPU)
+        z, y, x = shape
+        halved = z * y * frame.there.new[2]  # axis 2 shrinks most and comes first, then axis 1; axis 0 stays
+        assert frame.there.new[0] == z
+        between = 8 * (halved + z * frame.there.new[1] * frame.there.new[2])
+        assert held.prepare == 4 * z * y * x + held.image + between + 8 * 2 * z * y * x

@@ -6,9 +6,11 @@ import itertools
 import math
 from dataclasses import dataclass
 
+import torch
+
 from mambaseg.inference.export import BAND_BYTES, kept_slices
 from mambaseg.inference.preprocess import Frame
-from mambaseg.inference.resample import ResamplePlan
+from mambaseg.inference.resample import VOXELS_A_TASK, ResamplePlan
 from mambaseg.inference.tileplan import TilePlan
 from mambaseg.models.spec import ModelSpec
 from mambaseg.options import Options
@@ -54,10 +56,11 @@ def stage_bytes(frame: Frame, tiles: TilePlan, spec: ModelSpec, options: Options
 
 
 def _between(plan: ResamplePlan) -> int:
-    """Bytes of what lies between the axes of a channel's resampling: two arrays at once."""
+    """Bytes of what lies between the axes of a channel's resampling: two arrays at once, and each thread's share."""
     shape, sizes = list(plan.old), [0]
     for axis in plan.in_turn[:-1]:  # the last one's is the image
         if plan.new[axis] != plan.old[axis]:
             shape[axis] = plan.new[axis]
             sizes.append(math.prod(shape) * _DOUBLE)
-    return max(map(sum, itertools.pairwise([*sizes, 0])))
+    shares = 2 * torch.get_num_threads() * VOXELS_A_TASK  # what goes in and what comes out, at most all there is
+    return max(map(sum, itertools.pairwise([*sizes, 0]))) + min(shares, 2 * math.prod(plan.old)) * _DOUBLE

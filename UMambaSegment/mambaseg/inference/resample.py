@@ -4,8 +4,9 @@ Where spacings differ by more than a factor of 3, the coarse axis is treated apa
 plane, then the nearest slice is taken. Cubic interpolation may overshoot; the result is clipped to the input's range
 (of the volume, or of each slice where an axis is apart), as scikit-image does.
 
-On a CPU the arithmetic is float64's, as nnU-Net's is, and rounded once at the end: nearly every voxel is nnU-Net's to
-the last bit. Last bits decide labels where a network sees nothing but air (`bench whole --last-bits`).
+On a CPU, where images are resampled whatever device the network runs on, the arithmetic is float64's, as nnU-Net's is,
+and rounded once at the end: nearly every voxel is nnU-Net's to the last bit. Last bits decide labels where a network
+sees nothing but air (`bench whole --last-bits`).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from mambaseg.inference.splines import axis_matrix
 from mambaseg.models.spec import Resampling, Resize
 
 ANISOTROPY = 3.0
-_VOXELS_A_TASK = 1 << 20  # a matter of the image alone, so that no number depends on the threads
+VOXELS_A_TASK = 1 << 20  # a matter of the image alone, so that no number depends on the threads
 Window = tuple[slice, slice, slice]
 
 
@@ -144,7 +145,7 @@ def _along(data: Tensor, axis: int, matrix: Tensor | None, rows: range, out: Ten
         share = data.narrow(across, first, size).to(matrix.dtype)
         out.narrow(across, first, size).copy_(_product(share, axis, matrix))
 
-    thick = max(1, _VOXELS_A_TASK * data.shape[across] // max(1, data.numel()))
+    thick = max(1, VOXELS_A_TASK * data.shape[across] // max(1, data.numel()))
     tasks = [
         partial(multiply, first, min(thick, data.shape[across] - first))
         for first in range(0, data.shape[across], thick)
@@ -156,7 +157,7 @@ def _along(data: Tensor, axis: int, matrix: Tensor | None, rows: range, out: Ten
 def _share_along(shape: Sequence[int], axis: int) -> int:
     """The axis along which the work of another one is cut: the first that gives enough tasks, else the longest."""
     others = [other for other in range(3) if other != axis]
-    wanted = math.prod(shape) / _VOXELS_A_TASK
+    wanted = math.prod(shape) / VOXELS_A_TASK
     return next((other for other in others if shape[other] >= wanted), max(others, key=lambda other: shape[other]))
 
 
