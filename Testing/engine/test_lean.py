@@ -19,7 +19,7 @@ from mambaseg.layers import Mamba, MambaLayer, PlainResidualBlock
 from mambaseg.lean import lean_check, make_lean, make_plain
 from mambaseg.lean.blocks import LeanMaxPool3d
 from mambaseg.lean.norm import as_voxels, channel_moments, normalise
-from mambaseg.lean.stream import Streamed, chunks, pieces_of
+from mambaseg.lean.stream import Streamed, chunks, shares_of
 
 pytest.importorskip("numba", reason="the lean form needs numba")
 
@@ -120,27 +120,27 @@ def test_a_sequence_in_chunks_is_the_sequence(sizes):
     torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("pieces", [2, 3, 8])
+@pytest.mark.parametrize("shares", [2, 4])
 @pytest.mark.parametrize(("width", "length", "batch"), [(8, 3000, 2), (16, 1037, 1), (32, 9, 1)])
-def test_chunks_in_pieces_are_the_sequence(width, length, batch, pieces):
-    """Many threads share a chunk of few channels: the later pieces begin at zero, and what their past does is added."""
+def test_states_shared_out_are_the_states(width, length, batch, shares):
+    """Many threads share a chunk of few channels: to the last bit what one thread makes of it."""
     torch.manual_seed(0)
     mamba = Mamba(width).eval()
     x = torch.randn(batch, length, width)
     with torch.inference_mode():
-        streamed = Streamed(mamba, batch, pieces)
-        found = torch.cat([streamed(part).clone() for part in x.split(1250, dim=1)], dim=1)
+        found = [
+            torch.cat([streamed(part).clone() for part in x.split(1250, dim=1)], dim=1)
+            for streamed in (Streamed(mamba, batch, 1), Streamed(mamba, batch, shares))
+        ]
         wanted = mamba(x)
-    assert float((found - wanted).abs().max()) <= 2e-6 * float(wanted.abs().max())
+    assert torch.equal(found[0], found[1])
+    assert float((found[1] - wanted).abs().max()) <= 2e-6 * float(wanted.abs().max())
 
 
-def test_pieces_are_many_only_where_threads_are_many_and_channels_few():
-    assert pieces_of(1, 32768, 16, threads=2) == 8
-    assert pieces_of(1, 5000, 16, threads=2) == 2
-    assert pieces_of(1, 2047, 16, threads=16) == 1
-    assert pieces_of(1, 8192, 64, threads=7) == 1
-    assert pieces_of(1, 8192, 64, threads=8) == 4
-    assert pieces_of(2, 8192, 64, threads=8) == 1
+def test_states_are_shared_out_where_there_are_more_threads_than_channels_for_them():
+    assert [shares_of(1, 16, threads) for threads in (1, 2, 3, 4, 64)] == [1, 2, 2, 4, 4]
+    assert [shares_of(1, 64, threads) for threads in (7, 8, 16)] == [1, 2, 4]
+    assert shares_of(2, 64, threads=8) == 1
 
 
 @pytest.mark.parametrize("length", [1, 511, 512, 513, 70_001])

@@ -11,7 +11,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -19,12 +18,10 @@ from torch.nn import functional
 from mambaseg.compiled import launch
 from mambaseg.layers.mamba import Mamba
 from mambaseg.lean.sizes import CONV, LANES, STATE
-from mambaseg.scan.piece_states import cutting_pays, start_states
 
 _NUMBERS = 1 << 19  # inner numbers in a chunk: 2 MiB, several of which stay in a cache
 _LEAST_TOKENS = 512
-_PIECES = 8
-_LEAST_PIECE = 2048  # tokens: a shorter one is not worth what cutting costs
+_PIECES = 8  # of a chunk's tokens, for the threads
 _LOG2E = math.log2(math.e)
 
 
@@ -41,13 +38,10 @@ def chunks(length: int, inner: int) -> Iterator[slice]:
         yield slice(first, min(first + tokens, length))
 
 
-def pieces_of(batch: int, tokens: int, inner: int, threads: int) -> int:
-    """Into how many pieces a chunk is scanned: several only where there are two threads or more a block of channels.
-
-    Whether a chunk is cut depends on the number of threads, into how many pieces on
-    its shape alone; results with and without pieces differ by rounding.
-    """
-    return max(1, min(_PIECES, tokens // _LEAST_PIECE)) if cutting_pays(batch * inner // LANES, threads) else 1
+def shares_of(batch: int, inner: int, threads: int) -> int:
+    """Among how many threads the states of a block of channels are shared out; the numbers do not depend on it."""
+    idle = threads * LANES // (batch * inner)
+    return 4 if idle >= 4 else 2 if idle >= 2 else 1
 
 
 @dataclass
@@ -67,14 +61,14 @@ class Streamed:
         The block; `fits` said yes.
     batch
         How many sequences.
-    pieces
-        Into how many pieces a chunk is scanned side by side; `pieces_of` says if None.
+    shares
+        Among how many threads states are shared out (1, 2 or 4); `shares_of` says if None.
     """
 
-    def __init__(self, mamba: Mamba, batch: int, pieces: int | None = None) -> None:
+    def __init__(self, mamba: Mamba, batch: int, shares: int | None = None) -> None:
         inner = mamba.A_log.shape[0]
         self._mamba = mamba
-        self._pieces = pieces
+        self._shares = shares
         weights = mamba.conv1d.weight.detach()[:, 0].float()
         bias = weights.new_zeros(inner) if mamba.conv1d.bias is None else mamba.conv1d.bias.detach().float()
         taps = torch.cat((weights, bias[:, None]), dim=1)
@@ -83,6 +77,7 @@ class Streamed:
         self._bias = mamba.dt_proj.bias.detach().float()
         self._skip = mamba.D.detach().float()
         self._taken: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
+        self._parts: Tensor | None = None
         self._carried = _Carried(weights.new_zeros(batch, CONV - 1, inner), weights.new_zeros(batch, inner, STATE))
 
     def __call__(self, tokens: Tensor) -> Tensor:
@@ -105,17 +100,16 @@ class Streamed:
     def _scan(self, u: Tensor, step: Tensor, mixed: Tensor, gate: Tensor) -> None:
         """Scan a chunk in place of ``u``, and keep the state after it."""
         batch, length, inner = u.shape
-        pieces = self._pieces or pieces_of(batch, length, inner, torch.get_num_threads())
-        ends = np.empty((batch, pieces, inner, STATE), np.float32)
-        sums = np.empty((batch, pieces, inner), np.float32)
-        states, rank, rates = self._carried.states.numpy(), self._mamba.dt_rank, self._rates.numpy()
-        given = (step.numpy(), mixed.numpy(), rank, gate.numpy(), rates, self._bias.numpy())
-        launch("scan_tokens", u.numpy(), *given, self._skip.numpy(), states, ends, sums, u.numpy())
-        last = ends[:, 0]
-        if pieces > 1:
-            starts, last = start_states(states, rates / _LOG2E, ends, sums)
-            launch("carry_tokens", *given, starts, u.numpy())
-        self._carried.states = torch.from_numpy(np.ascontiguousarray(last))
+        shares = self._shares or shares_of(batch, inner, torch.get_num_threads())
+        rank, rates, bias, skip = self._mamba.dt_rank, self._rates.numpy(), self._bias.numpy(), self._skip.numpy()
+        given, states = (u.numpy(), step.numpy(), mixed.numpy(), rank), self._carried.states.numpy()
+        if shares == 1:
+            launch("scan_tokens", *given, gate.numpy(), rates, bias, skip, states, u.numpy())
+            return
+        if self._parts is None or self._parts.shape[1:3] != (shares, length):
+            self._parts = u.new_empty(batch, shares, length, inner)
+        launch("share_tokens", *given, rates, bias, states, self._parts.numpy())
+        launch("join_tokens", u.numpy(), gate.numpy(), skip, self._parts.numpy(), _PIECES, u.numpy())
 
     def _room(self, batch: int, length: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Memory for a chunk's numbers, taken once: memory taken anew has to be cleared by the system."""
