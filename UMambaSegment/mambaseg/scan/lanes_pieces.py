@@ -2,7 +2,7 @@
 
 The scan is linear in its start state ``h``: with ``S_t`` the sum of steps from the piece's first token on, it adds
 ``<C_t, exp(S_t A) h>`` to token t, times the gate. Most of a state is forgotten soon: a state is left alone from the
-stretch on before which all of its sixteen channels have decayed to nothing in float32.
+stretch on before which all of its sixteen channels have decayed to nothing beside what they were (`FORGOTTEN`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ from mambaseg.scan.lane_moves import STRETCH, accumulate, bring, soften, take
 from mambaseg.scan.vector_ir import FLOAT, FLOATS, INDEX, LANES, LOG2E, VectorBuilder
 
 _LOG2E = np.float32(LOG2E)
-_NOTHING_LEFT = np.float32(-127.0)  # 2 to this power is zero for VectorBuilder.exp2, whose last is at -126
+# Of a state that decayed by two to this power float32 feels nothing beside what it was. Denormal numbers, which take
+# many times as long, are far away for all but the smallest states.
+FORGOTTEN = -64.0
+_NOTHING_LEFT = np.float32(FORGOTTEN)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -34,7 +37,7 @@ def _echo(_context: Any, _sums: Any, _rate: Any, _start: Any, _c: Any, _out: Any
         rate, start = (v.load(base, ir.Constant(INDEX, 0)) for base in (rates, starts))
         with cgutils.for_range(builder, arguments[5]) as loop:
             t = loop.index
-            state = builder.fmul(v.exp2(builder.fmul(v.load(sums, t), rate)), start)
+            state = builder.fmul(v.exp2(builder.fmul(v.load(sums, t), rate), least=FORGOTTEN), start)
             v.store(v.fused(state, v.splat(v.load(row, t, FLOAT)), v.load(outs, t)), outs, t)
         return ir.Constant(INDEX, 0)
 
@@ -64,7 +67,7 @@ def is_left(total: Any, rates: Any, starts: Any) -> bool:
     """Whether any of sixteen channels' start states is still felt after a sum of steps ``total``."""
     for c in range(LANES):
         start = starts[c]
-        if start != 0 and not (np.isfinite(start) and total[c] * rates[c] <= _NOTHING_LEFT):
+        if start != 0 and not (np.isfinite(start) and total[c] * rates[c] < _NOTHING_LEFT):
             return True
     return False
 

@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 
 from mambaseg.scan.lane_gradients import ungate
 from mambaseg.scan.lane_moves import STRETCH, accumulate, bring, soften
-from mambaseg.scan.lanes_pieces import is_left, later_piece
+from mambaseg.scan.lanes_pieces import FORGOTTEN, is_left, later_piece
 from mambaseg.scan.vector_ir import FLOAT, FLOATS, INDEX, LANES, LOG2E, VectorBuilder
 
 _LOG2E = np.float32(LOG2E)
@@ -36,7 +36,9 @@ def _felt(_context: Any, _sums: Any, _rate: Any, _dy: Any, _c: Any, _total: Any,
         total = cgutils.alloca_once_value(builder, v.constant(0.0))
         with cgutils.for_range(builder, arguments[5]) as loop:
             t = loop.index
-            weight = builder.fmul(v.exp2(builder.fmul(v.load(sums, t), rate)), v.splat(v.load(row, t, FLOAT)))
+            weight = builder.fmul(
+                v.exp2(builder.fmul(v.load(sums, t), rate), least=FORGOTTEN), v.splat(v.load(row, t, FLOAT))
+            )
             builder.store(v.fused(weight, v.load(dys, t), builder.load(total)), total)
         v.store(builder.fadd(v.load(felt, zero), builder.load(total)), felt, zero)
         return zero

@@ -153,14 +153,14 @@ class VectorBuilder:
             value = self.fused(value, x, self.constant(coefficient))
         return value
 
-    def exp2(self, x: Any) -> Any:
-        """``2**x``: relative error below 2e-7, exact at whole x; 0 below -126, infinite from 128, NaN stays.
+    def exp2(self, x: Any, *, least: float = -126.0) -> Any:
+        """``2**x``: relative error below 2e-7, exact at whole x; 0 below ``least``, infinite from 128, NaN stays.
 
         Infinite from 127.5 on without AVX-512. A result is never denormal: arithmetic with denormal numbers takes many
         times as long.
         """
         # false for numbers below alone, so that NaN is kept
-        stays = self.ir.fcmp_unordered(">=", x, self.constant(-126.0))
+        stays = self.ir.fcmp_unordered(">=", x, self.constant(least))
         if self._avx512:
             rest = self._reduced(x)
             # a flag of its own keeps numba's "contract" off: joined with the product that x is, it would not be whole
