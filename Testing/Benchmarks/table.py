@@ -72,8 +72,8 @@ def readme_block(kept: dict[str, Entry]) -> str:
         "same run. A whole run's times are all but the network, and the network; its memory is what it takes on top of",
         "what its process held. Commands, all figures and plots are in [FIGURES.md](Testing/Benchmarks/FIGURES.md).",
         "Random weights make labels like noise, with borders everywhere: there rounding decides voxels, on both sides",
-        "(in brackets: which part of nnU-Net's own labels stays when the last bits of its prepared image change). Trained",
-        "are the bundled models, and those that `training/make_demo_model.py` makes (`phantom-...`).",
+        "(in brackets: which part of nnU-Net's own labels stays when the last bits of its prepared image change).",
+        "Trained are the bundled models, and those that `training/make_demo_model.py` makes (`phantom-...`).",
     ]
     return "\n".join([BEGIN, "", *text, "", *where, "", *_table(lines), "", END])
 
