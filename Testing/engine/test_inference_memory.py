@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -107,7 +108,7 @@ def test_slabs_cover_what_is_wanted_once(count):
     assert all(part.wanted[1:] == frame.wanted[1:] for part in parts)
 
 
-def _logits(spec, image, *, tile_batch=1, skip_air=False):
+def _logits(spec, image, *, tile_batch=1, skip_air=False, watch=None):
     frame = make_frame([make_volume(image, (2.0, 2.0, 2.0))], spec)
     tiles = plan_tiles(frame, spec.patch_size, 0.5)
     device = torch.device("cpu")
@@ -115,6 +116,9 @@ def _logits(spec, image, *, tile_batch=1, skip_air=False):
     network = make_model(spec).build_network("0")
     passes = []
     network.register_forward_pre_hook(lambda _module, given: passes.append(len(given[0])))
+    if watch is not None:
+        network.register_forward_pre_hook(watch[0])
+        network.register_forward_hook(watch[1])
     data = torch.from_numpy(image)[None] if image.ndim == 3 else torch.from_numpy(image)
     count = TileCount(Reporter(), len(tiles.tiles))
     classes = spec.network.num_classes
@@ -131,6 +135,18 @@ def test_several_tiles_at_once_give_the_same(spec, size):
     assert sum(passes) == tiles
     assert max(passes) == min(size, tiles)
     torch.testing.assert_close(several, one, rtol=0, atol=1e-5 * float(one.abs().max()))
+
+
+@pytest.mark.parametrize("skip_air", [False, True])
+def test_the_logits_of_a_pass_are_gone_before_the_next(skip_air):
+    made: list[weakref.ref[torch.Tensor]] = []
+
+    def nothing_is_left(_module, _given) -> None:
+        assert [logits() for logits in made if logits() is not None] == []
+
+    watch = (nothing_is_left, lambda _module, _given, logits: made.append(weakref.ref(logits)))
+    _, passes, tiles = _logits(make_spec(), smooth_image((20, 36, 30)), skip_air=skip_air, watch=watch)
+    assert len(made) == len(passes) == tiles > 1
 
 
 def test_air_is_computed_once_and_nothing_changes():

@@ -24,8 +24,8 @@ from mambaseg.paths import user_cache_folder
 
 Kernel = Callable[..., None]
 _HERE = Path(__file__).resolve().parent
-# name -> module, function, and its arguments: dimensions and layout of float32 arrays ("A" is any; "d": of float64), or
-# the type of a number
+# name -> module, function, and its arguments: dimensions and layout of float32 arrays ("A" is any; "d": of float64,
+# "h": of bfloat16's bits), or the type of a number
 KERNELS: dict[str, tuple[str, str, str]] = {
     "scan": ("scan.lanes", "scan_kernel", "3A 3A 2A 4A 4A 1A 3A 1A bool bool 3A i64 3C 4C 3C 4C"),
     "carry": ("scan.lanes_pieces", "carry_kernel", "3A 2A 4A 3A 1A bool bool 4C 3C 4C"),
@@ -37,6 +37,8 @@ KERNELS: dict[str, tuple[str, str, str]] = {
     ),
     "moments": ("lean.norm_kernel", "moments_kernel", "3C i64 i64 d1C d3C d3C"),
     "apply": ("lean.norm_kernel", "apply_kernel", "3C 2C 2C 2C 3C bool f32 i64 i64 3C"),
+    "moments_half": ("lean.norm_kernel", "moments_kernel", "h3C i64 i64 d1C d3C d3C"),
+    "apply_half": ("lean.norm_kernel", "apply_kernel", "h3C 2C 2C 2C h3C bool f32 i64 i64 h3C"),
     "convolve": ("lean.token_kernel", "convolve_kernel", "3A 3C 3C i64 3C"),
     "scan_tokens": ("lean.token_kernel", "scan_tokens_kernel", "3C 3C 3C i64 3A 2C 1C 1C 3C 3C"),
     "share_tokens": ("lean.shares_kernel", "share_tokens_kernel", "3C 3C 3C i64 2C 1C 3C 4C"),
@@ -113,7 +115,7 @@ def _signature(arguments: str) -> Any:
     def kind(text: str) -> Any:
         if text in numbers:
             return numbers[text]
-        of = types.float64 if text.startswith("d") else types.float32
+        of = {"d": types.float64, "h": types.uint16}.get(text[0], types.float32)
         return types.Array(of, int(text[-2]), text[-1])
 
     return types.void(*(kind(text) for text in arguments.split()))

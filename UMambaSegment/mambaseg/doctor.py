@@ -199,11 +199,13 @@ def _scan_backends() -> Iterator[Finding]:
         from mambaseg.scan.numba_backend import cache_note
 
         yield Finding(topic, "numba", cache_note())
+    import torch
+
     from mambaseg.lean import lean_check
 
-    lean = lean_check()
-    fine = lean.usable or "not installed" in lean.reason
-    yield Finding(topic, "lean networks on cpu", lean.reason, ok=fine)
+    for name, half in (("lean networks on cpu", None), ("lean networks in bfloat16", torch.bfloat16)):
+        lean = lean_check(half)
+        yield Finding(topic, name, lean.reason, ok=lean.usable or "not installed" in lean.reason)
 
 
 def hide_credentials(value: str) -> str:

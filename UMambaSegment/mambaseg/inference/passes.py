@@ -29,8 +29,8 @@ from mambaseg.options import Options
 
 
 def runs_lean(device: torch.device, precision: torch.dtype | None) -> bool:
-    """Whether networks run in the form of `mambaseg.lean`: in float32 on a CPU where it works."""
-    return device.type == "cpu" and precision is None and lean_check().usable
+    """Whether networks run in the form of `mambaseg.lean`: on a CPU where it works in that precision."""
+    return device.type == "cpu" and lean_check(precision).usable
 
 
 def run_placements(

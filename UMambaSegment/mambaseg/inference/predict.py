@@ -131,8 +131,7 @@ def predict_logits(
         for get_network in networks:
             _gather(get_network(), source, plan, settings, sums, count)
         sums.finish()
-    for logits in sums.total:  # class by class: a mask is as large as they
-        _check_finite(logits, settings)
+    _check_finite(sums.total, settings)
     return _unpad(sums.total, plan)
 
 
@@ -162,9 +161,10 @@ def _gather(
                 logits = _run_network(run, tiles, settings.mirror_axes)
                 if air is not None:
                     air.keep(tiles, logits)
-            if number == 0:
-                _check_finite(logits, settings)  # most networks that overflow do so everywhere
+            if number == 0:  # most networks that overflow do so everywhere
+                _check_finite(logits.unbind(1), settings)
             sums.add(group, logits)
+            del logits  # or they would still be there while the next pass runs
             count.add(len(group))
 
 
@@ -176,8 +176,8 @@ def _repeatable(settings: PredictionSettings) -> contextlib.AbstractContextManag
     return cudnn.flags(enabled=cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=half)
 
 
-def _check_finite(logits: Tensor, settings: PredictionSettings) -> None:
-    if bool(torch.isfinite(logits).all()):
+def _check_finite(classes: Iterable[Tensor], settings: PredictionSettings) -> None:
+    if all(bool(torch.isfinite(logits).all()) for logits in classes):  # one by one: what is computed is as large
         return
     if settings.autocast is None:
         raise NotFiniteError(

@@ -1,6 +1,7 @@
 """The convolution blocks in their lean form: same parameters, same numbers but for rounding, fewer passes.
 
-Convolutions are called as the modules they are, so that hooks (stopping a run, for one) see each.
+Convolutions are called as the modules they are, so that hooks (stopping a run, for one) see each. Under autocast images
+lie in bfloat16 between them, as in the plain form; norms and sums are computed in float32.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mambaseg.layers.convolution import ConvNorm, PlainResidualBlock, ResidualBlock, UpsampleLayer
+from mambaseg.layers.precision import autocast_off
 from mambaseg.lean.convolution import channels_last, convolve, project
 from mambaseg.lean.norm import normalise
 
@@ -50,7 +52,9 @@ class LeanUpsampleLayer(UpsampleLayer):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(batch, in_channels, *space)`` to ``(batch, out_channels, *space * stride)``."""
-        return functional.interpolate(self.conv(x), scale_factor=list(self.scale), mode="nearest")
+        x = self.conv(x)
+        with autocast_off(x):
+            return functional.interpolate(x, scale_factor=list(self.scale), mode="nearest")
 
 
 class LeanConv2d(nn.Conv2d):

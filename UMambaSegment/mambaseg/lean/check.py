@@ -18,6 +18,7 @@ from mambaseg.scan.probe import fault_of
 from mambaseg.scan.reference import largest_error
 
 TOLERANCE = 1e-4  # of the largest value, in float32
+HALF_TOLERANCE = 5e-2  # and in bfloat16, which keeps eight bits
 _log = logging.getLogger(__name__)
 _lock = threading.Lock()
 
@@ -30,7 +31,7 @@ class LeanCheck:
     reason: str
 
 
-def _trial() -> tuple[nn.Module, Tensor, Tensor]:
+def _trial() -> tuple[nn.Sequential, Tensor, Tensor]:
     before = torch.default_generator.get_state()
     try:
         torch.default_generator.manual_seed(7)
@@ -54,30 +55,52 @@ def _lean_error() -> float:
         return largest_error([lean(image), *shared], [plain(image), whole, whole])
 
 
-def try_lean() -> LeanCheck:
-    """Run a few layers plainly and leanly; every failure becomes a reason."""
+def _half_error() -> float:
+    """Of the first of the layers in bfloat16 (rounding grows from one to the next), against float32's plain form."""
+    plain, image, _ = _trial()
+    first = plain[:2]
+    lean = make_lean(copy.deepcopy(first))
+    with torch.inference_mode():
+        with torch.autocast("cpu", enabled=False):
+            wanted = first(image)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return largest_error([lean(image).float()], [wanted])
+
+
+def try_lean(half: torch.dtype | None = None) -> LeanCheck:
+    """Run a few layers plainly and leanly, in float32 or under autocast; every failure becomes a reason."""
+    if half not in (None, torch.bfloat16):
+        return LeanCheck(usable=False, reason="is not installed for float16: a processor takes bfloat16")
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return LeanCheck(usable=False, reason="oneDNN is not installed (this PyTorch, as those for Macs, is without)")
     try:
         importlib.import_module("numba")
     except ImportError as problem:
         return LeanCheck(usable=False, reason=f"numba is not installed ({problem})")
-    fault = fault_of(_lean_error, TOLERANCE)
+    if half is None:
+        fault = fault_of(_lean_error, TOLERANCE)
+    elif not torch.ops.mkldnn._is_mkldnn_bf16_supported():  # noqa: SLF001  (torch's own only way to ask)
+        return LeanCheck(usable=False, reason="oneDNN is not installed for bfloat16 on this kind of processor")
+    else:
+        fault = fault_of(_half_error, HALF_TOLERANCE)
     if fault:
         return LeanCheck(usable=False, reason=f"failed its self-check: {fault}")
     return LeanCheck(usable=True, reason="passed its self-check")
 
 
-@lru_cache(maxsize=1)
-def _tried_once() -> LeanCheck:
-    found = try_lean()
+@lru_cache(maxsize=3)
+def _tried_once(half: torch.dtype | None) -> LeanCheck:
+    found = try_lean(half)
     if not found.usable:
         level = logging.DEBUG if "not installed" in found.reason else logging.WARNING
         _log.log(level, "Networks run in their plain, slower form on the CPU; the lean one: %s.", found.reason)
     return found
 
 
-def lean_check() -> LeanCheck:
-    """Tell whether the lean form may be used, from one trial a process; a failure is logged once."""
+def lean_check(half: torch.dtype | None = None) -> LeanCheck:
+    """Tell whether the lean form may be used, from one trial a process; a failure is logged once.
+
+    ``half`` is the type that autocast takes; None for float32.
+    """
     with _lock:
-        return _tried_once()
+        return _tried_once(half)

@@ -52,7 +52,7 @@ def _heads(network: nn.Module) -> list[nn.Module]:
 
 
 def make_lean(network: nn.Module) -> nn.Module:
-    """Give a network its lean form, in place: for inference in float32 on a CPU.
+    """Give a network its lean form, in place: for inference in float32 or bfloat16 on a CPU.
 
     Parameters, buffers, their names and all hooks stay. A lean network knows no gradients.
     """

@@ -23,6 +23,6 @@ class LeanUpBlock(UpBlock):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(batch, channels, *space)`` to the same shape."""
-        y = self.conv(normalise(x, self.norm1, slope=0.0))
+        y = self.conv(normalise(x, self.norm1, slope=0.0)).to(x.dtype)
         y.addcmul_(self.skip_scale, x)
         return normalise(y, self.norm2, slope=0.0, in_place=True)

@@ -30,12 +30,14 @@ def scans_here(scan: SelectiveScan, x: Tensor) -> bool:
     )
 
 
-def _stream(layer: MambaLayer | ResidualMambaLayer, x: Tensor, channels: int, step: ChunkStep) -> Tensor:
-    """Run ``step`` over the tokens of ``(batch, channels, *space)`` and give an image of ``channels``."""
+def _stream(
+    layer: MambaLayer | ResidualMambaLayer, x: Tensor, channels: int, kind: torch.dtype, step: ChunkStep
+) -> Tensor:
+    """Run ``step`` over the tokens of ``(batch, channels, *space)`` and give an image of ``channels`` in ``kind``."""
     tokens = as_voxels(x)
     batch, length, _ = tokens.shape
     streamed = Streamed(layer.mamba, batch)
-    out = tokens.new_empty(batch, length, channels, dtype=torch.float32)
+    out = tokens.new_empty(batch, length, channels, dtype=kind)
     for span in chunks(length, layer.mamba.A_log.shape[0]):
         out[:, span] = step(streamed, tokens[:, span].float())
         if x.is_meta:
@@ -46,14 +48,17 @@ def _stream(layer: MambaLayer | ResidualMambaLayer, x: Tensor, channels: int, st
 
 
 class LeanMambaLayer(MambaLayer):
-    """U-Mamba's layer, streamed where voxels are the tokens."""
+    """U-Mamba's layer, streamed where voxels are the tokens.
+
+    Under autocast the answer is rounded at once, as convolutions alone take it and would round it.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(batch, channels, *space)`` to the same shape."""
         if self.channel_token or not fits(self.mamba) or not scans_here(self.mamba.scan, x):
             return super().forward(x)
         with autocast_off(x):
-            return _stream(self, x, x.shape[1], lambda streamed, tokens: streamed(self.norm(tokens)))
+            return _stream(self, x, x.shape[1], x.dtype, lambda streamed, tokens: streamed(self.norm(tokens)))
 
 
 class LeanResidualMambaLayer(ResidualMambaLayer):
@@ -70,4 +75,4 @@ class LeanResidualMambaLayer(ResidualMambaLayer):
             return functional.linear(self.norm(mixed), self.proj.weight, self.proj.bias)
 
         with autocast_off(x):
-            return _stream(self, x, self.proj.out_features, step)
+            return _stream(self, x, self.proj.out_features, torch.float32, step)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mambaseg.compiled import launch
@@ -29,15 +31,27 @@ def as_image(voxels: Tensor, space: torch.Size) -> Tensor:
     return voxels.view(voxels.shape[0], *space, voxels.shape[2]).movedim(-1, 1)
 
 
+def _numbers(x: Tensor) -> NDArray[Any]:
+    """Give the kernels float32 as it is and bfloat16, which numpy does not know, as the bits it is."""
+    return x.numpy() if x.dtype is torch.float32 else x.view(torch.int16).numpy().view(np.uint16)
+
+
+def _kernel(name: str, x: Tensor) -> str:
+    return name if x.dtype is torch.float32 else f"{name}_half"
+
+
 def channel_moments(voxels: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and (biased) variance of each channel of ``(batch, voxels, channels)``: ``(batch, channels)`` float64."""
+    """Mean and (biased) variance of each channel of ``(batch, voxels, channels)``: ``(batch, channels)`` float64.
+
+    The voxels are float32 or bfloat16.
+    """
     batch, _, channels = voxels.shape
     repeat = max(1, math.ceil(_WIDTH / channels))
     block = max(1, _STRETCH // (channels * repeat)) * repeat
     count = np.empty(PIECES)
     mean = np.empty((batch, PIECES, channels))
     squares = np.empty_like(mean)
-    launch("moments", voxels.numpy(), repeat, block, count, mean, squares)
+    launch(_kernel("moments", voxels), _numbers(voxels), repeat, block, count, mean, squares)
     share = (count / count.sum())[None, :, None]
     whole = (mean * share).sum(axis=1)
     variance = squares.sum(axis=1) / count.sum() + ((mean - whole[:, None]) ** 2 * share).sum(axis=1)
@@ -52,20 +66,20 @@ def normalise(
     Parameters
     ----------
     x
-        ``(batch, channels, *space)`` float32 on the CPU.
+        ``(batch, channels, *space)`` float32 or bfloat16 on the CPU.
     norm
         With scale and shift, and no running averages.
     slope
         What negative values are multiplied by: 0 for ReLU, 1 for no activation.
     added
-        Of ``x``'s shape, or None.
+        Of ``x``'s shape, or None; rounded to ``x``'s type where it has another.
     in_place
         Whether ``x`` may be overwritten.
 
     Returns
     -------
     Tensor
-        Of ``x``'s shape, channels last in memory.
+        Of ``x``'s shape and type, channels last in memory; rounded once.
     """
     if x.is_meta:
         return torch.empty_like(x) if not in_place else x
@@ -77,12 +91,12 @@ def normalise(
     scale = norm.weight.double() / torch.sqrt(variance + norm.eps)
     middle = mean.float()
     shift = (norm.bias.double() - (mean - middle) * scale).float()
-    beside = voxels if added is None else as_voxels(added)
+    beside = voxels if added is None else as_voxels(added.to(x.dtype))
     out = voxels if in_place else torch.empty_like(voxels)
     repeat = max(1, math.ceil(_WIDTH / channels))
     launch(
-        "apply", voxels.numpy(), middle.numpy(), scale.float().numpy(), shift.numpy(), beside.numpy(),
-        added is not None, np.float32(slope), repeat, PIECES, out.numpy(),
+        _kernel("apply", voxels), _numbers(voxels), middle.numpy(), scale.float().numpy(), shift.numpy(),
+        _numbers(beside), added is not None, np.float32(slope), repeat, PIECES, _numbers(out),
     )  # fmt: skip
     return as_image(out, x.shape[2:])
 

@@ -3,6 +3,9 @@
 Each stretch of voxels is read once from memory: its mean is taken first and the squares about it second, while it is in
 the cache, and stretches are joined in float64 (Chan, Golub and LeVeque, The American Statistician 37:242, 1983). So
 the variance does not suffer from the mean, as it does where ``E[x^2] - E[x]^2`` is summed in float32.
+
+Voxels are float32, or bfloat16 as the bits it is (uint16): those are made float32 row by row, while they are in the
+cache.
 """
 
 from __future__ import annotations
@@ -12,6 +15,8 @@ from typing import Any
 import numba
 import numpy as np
 
+from mambaseg.lean.halves_kernel import narrow, row_for, row_of
+
 
 def moments_kernel(x: Any, repeat: int, block: int, count: Any, mean: Any, squares: Any) -> None:
     """Mean and sum of squares about it of each channel over each piece of the voxels.
@@ -19,7 +24,7 @@ def moments_kernel(x: Any, repeat: int, block: int, count: Any, mean: Any, squar
     Parameters
     ----------
     x
-        ``(batch, voxels, channels)`` float32.
+        ``(batch, voxels, channels)`` float32, or bfloat16's bits.
     repeat
         Voxels that are added up side by side, so that few channels fill long vectors too.
     block
@@ -42,6 +47,7 @@ def moments_kernel(x: Any, repeat: int, block: int, count: Any, mean: Any, squar
         sums = np.empty(width, np.float32)
         middle = np.empty(width, np.float32)
         rest_sums = np.empty(width, np.float32)
+        bits = np.empty(width, np.uint32)
         total = 0.0
         for c in range(channels):
             mean[b, piece, c] = 0.0
@@ -54,11 +60,12 @@ def moments_kernel(x: Any, repeat: int, block: int, count: Any, mean: Any, squar
             left = (here - whole * repeat) * channels
             sums[:] = np.float32(0.0)
             for row in range(whole):
-                values = flat[base + row * width : base + (row + 1) * width]
+                values = row_of(flat, base + row * width, base + (row + 1) * width, bits)
                 for i in range(width):
                     sums[i] += values[i]
+            values = row_of(flat, rest, rest + left, bits)
             for i in range(left):
-                sums[i] += flat[rest + i]
+                sums[i] += values[i]
             for c in range(channels):
                 added = 0.0
                 for k in range(repeat):
@@ -69,13 +76,14 @@ def moments_kernel(x: Any, repeat: int, block: int, count: Any, mean: Any, squar
             sums[:] = np.float32(0.0)
             rest_sums[:] = np.float32(0.0)
             for row in range(whole):
-                values = flat[base + row * width : base + (row + 1) * width]
+                values = row_of(flat, base + row * width, base + (row + 1) * width, bits)
                 for i in range(width):
                     away = values[i] - middle[i]
                     rest_sums[i] += away
                     sums[i] += away * away
+            values = row_of(flat, rest, rest + left, bits)
             for i in range(left):
-                away = flat[rest + i] - middle[i]
+                away = values[i] - middle[i]
                 rest_sums[i] += away
                 sums[i] += away * away
             for c in range(channels):
@@ -107,7 +115,7 @@ def apply_kernel(
     """``out = leaky(scale (x - middle) + shift + other)``, where ``leaky`` multiplies what is negative by ``slope``.
 
     ``x``, ``other`` and ``out`` are ``(batch, voxels, channels)`` and may be the same array; ``middle``, ``scale`` and
-    ``shift`` are ``(batch, channels)``; ``other`` is read only where ``adds``.
+    ``shift`` are ``(batch, channels)``; ``other`` is read only where ``adds``. What is bfloat16 is so in all three.
     """
     batch, voxels, channels = x.shape
     width = channels * repeat
@@ -119,6 +127,9 @@ def apply_kernel(
         middles = np.empty(width, np.float32)
         scales = np.empty(width, np.float32)
         shifts = np.empty(width, np.float32)
+        bits = np.empty(width, np.uint32)
+        other_bits = np.empty(width, np.uint32)
+        result_bits = np.empty(width, np.uint32)
         for k in range(repeat):
             for c in range(channels):
                 middles[k * channels + c] = middle[b, c]
@@ -129,10 +140,10 @@ def apply_kernel(
         beside = other[b].reshape(voxels * channels)
         for start in range(first, last, width):
             here = min(width, last - start)
-            values = source[start : start + here]
-            results = target[start : start + here]
-            added = beside[start : start + here]
+            values = row_of(source, start, start + here, bits)
+            results = row_for(target, start, start + here, result_bits)
             if adds:
+                added = row_of(beside, start, start + here, other_bits)
                 for i in range(here):
                     value = (values[i] - middles[i]) * scales[i] + shifts[i] + added[i]
                     results[i] = max(value, np.float32(0.0)) + slope * min(value, np.float32(0.0))
@@ -140,3 +151,4 @@ def apply_kernel(
                 for i in range(here):
                     value = (values[i] - middles[i]) * scales[i] + shifts[i]
                     results[i] = max(value, np.float32(0.0)) + slope * min(value, np.float32(0.0))
+            narrow(target, start, start + here, result_bits)
