@@ -162,11 +162,12 @@ def model_of(job: dict[str, Any], folds: int = 1) -> Any:
     return Model(spec, MemoryWeights(dict.fromkeys(names, state), dict.fromkeys(names, "0" * 64)))
 
 
-def save_weights(place: str, volume: str, **job: Any) -> dict[str, float]:
+def save_weights(place: str, volume: str, *, half: bool = False, **job: Any) -> dict[str, float]:
     """Make a model's weights, its last layer set on the middle of the image, and write them.
 
     Gives the least and the largest share of a class, the part of the labels that do not depend on the input's last
-    bits, and (3D, not of full size) the part that the same network computed in float64 shares.
+    bits, the part that stays under autocast to bfloat16 if ``half``, and (3D, not of full size) the part that the same
+    network computed in float64 shares.
     """
     import _volume
     import torch
@@ -187,11 +188,13 @@ def save_weights(place: str, volume: str, **job: Any) -> dict[str, float]:
     with torch.inference_mode():
         last = _last_layer(network, patch)
         shares = _set_last_layer(network, last, patch, job["classes"])
-        steady = _steady(network, patch)
-        exact = _exact(network, patch) if job["size"] != "full" and len(spec.patch_size) == 3 else None
+        known = {"steady": _steady(network, patch)}
+        if half:
+            known["half"] = _half(network, patch)
+        if job["size"] != "full" and len(spec.patch_size) == 3:
+            known["exact"] = _exact(network, patch)
     torch.save(network.state_dict(), place)
-    known = {} if exact is None else {"exact": exact}
-    return {"least": min(shares), "most": max(shares), "steady": steady, **known}
+    return {"least": min(shares), "most": max(shares), **known}
 
 
 def with_other_last_bits(image: Any) -> Any:
@@ -206,6 +209,15 @@ def _steady(network: Any, patch: Any) -> float:
     """Part of the labels that stay when every voxel becomes the next number above or below it."""
     other = with_other_last_bits(patch)
     return float((network(patch).argmax(dim=1) == network(other).argmax(dim=1)).float().mean())
+
+
+def _half(network: Any, patch: Any) -> float:
+    """Part of the labels that the same network, in the form nnU-Net runs, gives under autocast to bfloat16."""
+    import torch
+
+    whole = network(patch).argmax(dim=1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        return float((network(patch).argmax(dim=1) == whole).float().mean())
 
 
 def _exact(network: Any, patch: Any) -> float:

@@ -75,8 +75,9 @@ def whole_rows(figures: list[Entry]) -> list[Row]:
             )
         if "exact" in entry["labels"]:
             about += f", and {percent(entry['labels']['exact'])} are those of the network in float64"
-        labels = f", labels **{percent(equal['float32'])}** equal" if "float32" in equal else ""
-        labels += _own_rounding(entry)
+        labels = ""
+        if "float32" in equal:
+            labels = f", labels **{percent(equal['float32'])}** equal{_own_rounding(entry)}"
         aims = [aimed("5 x", met=rest >= 5), aimed("1 x", met=network >= 1), aimed("0.5", met=memory <= 0.5)]
         aims += [aimed(asked, met=equal["float32"] >= wanted)] if labels else []
         rows += [
@@ -118,7 +119,9 @@ def _label_rows(entry: Entry, what: str, about: str, aim: str) -> list[Row]:
 
 
 def _own_rounding(entry: Entry) -> str:
-    """Which part of nnU-Net's own labels rounding leaves alone, where that was measured."""
+    """Which part of the labels rounding leaves alone without us, where that was measured."""
+    if entry["precision"] == "bfloat16" and "half" in entry["labels"]:
+        return f" (the plain network's own of one patch, in bfloat16: {percent(entry['labels']['half'])})"
     stays = entry["labels"].get("peer_last_bits")
     return "" if stays is None else f" (nnU-Net's own, when its image's last bits change: {percent(stays)})"
 

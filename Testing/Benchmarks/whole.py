@@ -13,10 +13,10 @@ libraries and the volume loaded.
 Labels are compared with those of nnU-Net with float32 accumulators, which is one more run of it (--skip-exact leaves it
 out), and with those that it gives as it is. Random weights make noise-like logits with borders everywhere, on which to
 agree is a harder test than on a trained model's; so the line also says which part of the plain network's own labels
-stays as it is when the input's last bits change (see `_models`), and with --last-bits which part of nnU-Net's own over
-the whole CT does, from one more run of it whose prepared voxels are the next numbers above or below. Trained models
-have one size and spacing: the bundled `demo-phantom` and `ct-head-neck`, or packages by their path. Of several folds
-the first runs, on both sides.
+stays as it is when the input's last bits change (see `_models`), and beside half precision which part stays in
+bfloat16. With --last-bits it says which part of nnU-Net's own over the whole CT does, from one more run of it whose
+prepared voxels are the next numbers above or below. Trained models have one size and spacing: the bundled
+`demo-phantom` and `ct-head-neck`, or packages by their path. Of several folds the first runs, on both sides.
 
 With ``--device cuda`` both sides run there, ours in half precision unless told otherwise, as nnU-Net does there always;
 each has run passes of the network, with as many tiles as the run takes at once, before it is timed. Labels are compared
@@ -188,6 +188,8 @@ def line_of(entry: Entry) -> str:
         own_rounding = (
             f"{percent(entry['labels']['steady'])} of the plain network's own do not depend on the input's last bits"
         )
+        if "half" in entry["labels"] and entry["precision"] == "bfloat16":
+            own_rounding += f", {percent(entry['labels']['half'])} stay in bfloat16"
         if "exact" in entry["labels"]:
             own_rounding += f", {percent(entry['labels']['exact'])} are those of float64"
         if "peer_float64" in entry["labels"]:
@@ -244,7 +246,8 @@ def one_network(record: Record, folder: Path, job: dict[str, Any], common: Entry
     if not trained:
         job["weights"] = str(folder / "weights.pt")
         place = job["weights"]
-        made = measure(__file__, "weights", place=place, **{k: v for k, v in job.items() if k != "weights"})
+        rest_of = {key: value for key, value in job.items() if key != "weights"}
+        made = measure(__file__, "weights", place=place, half="bfloat16" in chosen.precision, **rest_of)
         if made is None:
             return
     spec = _models.model_of(job).spec if trained else None

@@ -175,8 +175,8 @@ def _passes(model, options, cache=None, **injected: Any):
 
 def test_a_run_replays_each_fold_and_says_so_once():
     model, recorder = make_model(make_spec(folds=("0", "1"))), Traced()
-    options = mambaseg.Options(device="cpu", precision="bfloat16", scan_backend="torch", replay=True)
-    wanted = _passes(model, mambaseg.Options(device="cpu", precision="bfloat16", scan_backend="torch"))
+    options = mambaseg.Options(device="cpu", precision="float16", scan_backend="torch", replay=True)
+    wanted = _passes(model, mambaseg.Options(device="cpu", precision="float16", scan_backend="torch"))
     found = _passes(model, options, recorder=lambda _: recorder)
     assert torch.equal(found.logits, wanted.logits)
     assert found.notes == (KEPT,)
@@ -204,9 +204,9 @@ def test_short_of_memory_replaying_is_given_up_before_a_slower_place_is_taken():
             return full
 
     model, recorder = make_model(make_spec()), Full()
-    options = mambaseg.Options(device="cpu", precision="bfloat16", scan_backend="torch", replay=True)
+    options = mambaseg.Options(device="cpu", precision="float16", scan_backend="torch", replay=True)
     found = _passes(model, options, recorder=lambda _: recorder, let_go=let_go)
-    wanted = _passes(model, mambaseg.Options(device="cpu", precision="bfloat16", scan_backend="torch"))
+    wanted = _passes(model, mambaseg.Options(device="cpu", precision="float16", scan_backend="torch"))
     assert torch.equal(found.logits, wanted.logits)
     assert found.placement == wanted.placement
     assert len(found.notes) == 1, "what an attempt that was given up had to say is no longer true"

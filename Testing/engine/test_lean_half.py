@@ -17,6 +17,7 @@ from engine.test_lean import CASES, _network
 from mambaseg.inference.activations import _HalfPrecision, activation_bytes
 from mambaseg.inference.kept import NetworkCache
 from mambaseg.lean import lean_check, make_lean
+from mambaseg.lean.blocks import LeanConv2d, LeanConv3d
 from mambaseg.lean.convolution import project
 from mambaseg.lean.norm import normalise
 from mambaseg.networks.counting import shapes_only
@@ -24,8 +25,8 @@ from mambaseg.networks.counting import shapes_only
 pytest.importorskip("numba", reason="the lean form needs numba")
 HALF = torch.bfloat16
 IN_BFLOAT16 = [case for case in CASES if case not in ("vm_unet", "mamba_unet")]  # those have no norms to fuse
-if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-    pytest.skip("this processor has no bfloat16 for oneDNN: networks run plainly", allow_module_level=True)
+if not torch.backends.mkldnn.is_available() or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    pytest.skip("oneDNN is without bfloat16 here: networks run plainly in it", allow_module_level=True)
 
 
 def _away(found: Tensor, wanted: Tensor) -> float:
@@ -44,7 +45,7 @@ def test_every_network_is_as_near_to_float32_as_in_its_plain_form(case: str, bat
             plain = network(image)
             lean = make_lean(network)(image)
     assert lean.shape == exact.shape
-    assert 0 < _away(lean, exact) <= 1.25 * _away(plain, exact)
+    assert 0 < _away(lean, exact) <= 1.5 * _away(plain, exact)
 
 
 def _note(kinds: dict[str, torch.dtype], place: str, _module: nn.Module, _given: object, out: object) -> None:
@@ -54,7 +55,7 @@ def _note(kinds: dict[str, torch.dtype], place: str, _module: nn.Module, _given:
 
 @pytest.mark.parametrize("case", IN_BFLOAT16, ids=str)
 def test_types_with_values_and_without_are_the_same(case: str):
-    """So that what a pass holds is known beforehand: images in bfloat16, what scans and the logits in float32."""
+    """So that what a pass holds is known beforehand."""
     name, dims, size, arguments = CASES[case]
     found: list[dict[str, torch.dtype]] = []
     for device, casting in (("cpu", contextlib.nullcontext()), ("meta", _HalfPrecision())):
@@ -68,8 +69,11 @@ def test_types_with_values_and_without_are_the_same(case: str):
         found.append(kinds)
     real, shadow = found
     assert real == shadow
-    assert real[""] == torch.float32
-    assert HALF in real.values()
+    assert real[""] == torch.float32, "the logits"
+    convolved = (LeanConv2d, LeanConv3d)
+    assert {real[place] for place, one in network.named_modules() if isinstance(one, convolved) and place in real} == {
+        HALF
+    }
 
 
 def test_a_pass_holds_half_of_what_float32_does():
@@ -101,20 +105,50 @@ def test_norm_sum_and_activation_are_rounded_once(norm: nn.Module, added: bool, 
     torch.testing.assert_close(found, wanted, rtol=2**-7, atol=0)
 
 
+def _rounded(bits: np.ndarray) -> np.ndarray:
+    """What a kernel makes of float32's bits that become bfloat16's."""
+    import numba
+
+    from mambaseg.lean.halves_kernel import narrow, row_for
+
+    @numba.njit
+    def kernel(bits: Any, out: Any) -> None:
+        buffer = np.empty(bits.size, np.uint32)
+        row = row_for(out, 0, out.size, buffer)
+        row[:] = bits.view(np.float32)
+        narrow(out, 0, out.size, buffer)
+
+    out = np.zeros(bits.size, np.uint16)
+    kernel(bits, out)
+    return out
+
+
 def test_rounding_is_torchs_and_keeps_what_is_no_number():
-    """Over every bfloat16 whose square float32 holds, and beside NaN and infinity."""
-    bits = np.arange(1 << 16, dtype=np.uint16)
-    every = torch.from_numpy(bits.view(np.int16).copy()).view(HALF)
-    norm = nn.InstanceNorm3d(1, affine=True, eps=0.0)
-    finite = every[torch.isfinite(every) & (every.abs() < 1e18) & (every.abs() > 1e-18)]
+    edges = [0, 1, 0x7FFF, 0x8000, 0x8001, 0xFFFF, 0x10000, 0x17FFF, 0x18000, 0x18001]  # ties to even and to odd
+    upper = [0, 0x3F80, 0x3F81, 0x7F7F, 0x7F80, 0x7FFF, 0x8000, 0xBF81, 0xFF7F, 0xFF80, 0xFFFE]
+    some = np.random.default_rng(0).integers(0, 1 << 32, 100_000, dtype=np.uint32)
+    bits = np.array([(up << 16) + edge & 0xFFFFFFFF for up in upper for edge in edges] + [0xFFFFFFFF], np.uint32)
+    bits = np.concatenate([bits, some])
+    wanted = torch.from_numpy(bits.view(np.float32).copy()).to(HALF)
+    found = torch.from_numpy(_rounded(bits).view(np.int16).copy()).view(HALF)
+    assert torch.equal(found.isnan(), wanted.isnan())
+    numbers = ~wanted.isnan()
+    assert bool(wanted.isnan().any())
+    assert bool(wanted.isinf().any())
+    assert torch.equal(found[numbers].view(torch.int16), wanted[numbers].view(torch.int16))
+
+
+def test_what_is_not_a_number_stays_so_and_other_types_are_refused():
+    image = torch.randn(1, 8, 4, 4, 4).to(HALF)
+    image[0, 2, 1, 1, 1] = float("nan")
+    norm = nn.InstanceNorm3d(8, affine=True)
     with torch.inference_mode():
-        for last in (None, float("nan"), float("inf")):
-            values = finite if last is None else torch.tensor([1.0, last], dtype=HALF)
-            image = values.view(1, 1, 1, 1, -1)
-            found = normalise(image.clone(), norm)
-            wanted = normalise(image.float(), norm).to(HALF)
-            assert torch.equal(found.isnan(), wanted.isnan())
-            assert torch.equal(found.nan_to_num(), wanted.nan_to_num())
+        found = normalise(image, norm, slope=0.01)
+        assert bool(torch.isnan(found[0, 2]).all())
+        assert bool(torch.isfinite(found[0, [0, 1, 3]]).all())
+        for other in (torch.float16, torch.float64):
+            with pytest.raises(TypeError):
+                normalise(torch.randn(1, 8, 4, 4, 4).to(other), norm)
 
 
 def test_logits_are_float32_of_what_is_given():

@@ -92,7 +92,7 @@ def activation_bytes(network: nn.Module, input_shape: Sequence[int], *, lean: bo
     lean
         Whether it runs in the form of `mambaseg.lean`.
     half
-        Whether autocast takes a type of two bytes where it may: layers that scan stay in float32.
+        Whether autocast takes a type of two bytes where it may: scans stay in float32.
     """
     shadow = shapes_only(network)
     if lean:

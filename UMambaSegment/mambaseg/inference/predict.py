@@ -164,7 +164,6 @@ def _gather(
             if number == 0:  # most networks that overflow do so everywhere
                 _check_finite(logits.unbind(1), settings)
             sums.add(group, logits)
-            del logits  # or they would still be there while the next pass runs
             count.add(len(group))
 
 
@@ -177,7 +176,7 @@ def _repeatable(settings: PredictionSettings) -> contextlib.AbstractContextManag
 
 
 def _check_finite(classes: Iterable[Tensor], settings: PredictionSettings) -> None:
-    if all(bool(torch.isfinite(logits).all()) for logits in classes):  # one by one: what is computed is as large
+    if all(bool(torch.isfinite(logits).all()) for logits in classes):  # one by one: torch makes a copy as large
         return
     if settings.autocast is None:
         raise NotFiniteError(

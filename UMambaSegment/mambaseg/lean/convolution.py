@@ -49,8 +49,8 @@ def convolve(x: Tensor, convolution: nn.Conv2d | nn.Conv3d) -> Tensor:
 def project(x: Tensor, convolution: nn.Conv2d | nn.Conv3d) -> Tensor:
     """Convolve with a kernel of one voxel; the answer's classes are apart in memory, one image after the other.
 
-    That is how logits are added up and interpolated, so a network's last layer gives them so: in float32, whatever
-    autocast says.
+    That is how logits are added up and interpolated, so a network's last layer gives them so. Where oneDNN convolves
+    they are float32, under autocast too.
     """
     batch, space = x.shape[0], x.shape[2:]
     weight, classes = convolution.weight.flatten(1), convolution.out_channels

@@ -32,12 +32,12 @@ def as_image(voxels: Tensor, space: torch.Size) -> Tensor:
 
 
 def _numbers(x: Tensor) -> NDArray[Any]:
-    """Give the kernels float32 as it is and bfloat16, which numpy does not know, as the bits it is."""
-    return x.numpy() if x.dtype is torch.float32 else x.view(torch.int16).numpy().view(np.uint16)
+    """Give the kernels numbers as they are, but for bfloat16, which numpy does not know: as the bits it is."""
+    return x.view(torch.int16).numpy().view(np.uint16) if x.dtype is torch.bfloat16 else x.numpy()
 
 
 def _kernel(name: str, x: Tensor) -> str:
-    return name if x.dtype is torch.float32 else f"{name}_half"
+    return f"{name}_half" if x.dtype is torch.bfloat16 else name  # which refuses what is not float32
 
 
 def channel_moments(voxels: Tensor) -> tuple[Tensor, Tensor]:
