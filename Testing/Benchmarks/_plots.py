@@ -14,6 +14,7 @@ from mambaseg_train.evaluation.figures import BLUE, FAINT, INK, SOFT, VERMILION
 
 WIDTH = 7.5  # inches; 1200 pixels at the shared 160 dots an inch
 GREEN, GREY = "#009e73", "#8a93a0"
+_MOST_TICKS = 7
 __all__ = ["BLUE", "FAINT", "GREEN", "GREY", "INK", "SOFT", "VERMILION", "bars", "curves", "name_ends", "new", "save"]
 
 
@@ -59,12 +60,15 @@ def short(value: float) -> str:
 
 
 def decades(axes: Any) -> None:
-    """Powers of ten on the logarithmic y axis, or finer steps where there are too few, as plain numbers."""
+    """Powers of ten on the logarithmic y axis, or finer steps where there are too few, as plain numbers that fit."""
+    import math
+
     low, high = axes.get_ylim()
     ticks: list[float] = []
     for steps in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9), tuple(step / 20 for step in range(20, 200))):
         if len(ticks) < 2:
             ticks = [m * 10.0**power for power in range(-6, 13) for m in steps if low <= m * 10.0**power <= high]
+    ticks = ticks[:: max(1, math.ceil(len(ticks) / _MOST_TICKS))]
     axes.set_yticks(ticks, [short(tick) for tick in ticks])
     axes.minorticks_off()
 
