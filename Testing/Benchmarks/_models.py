@@ -169,6 +169,8 @@ def save_weights(place: str, volume: str, *, half: bool = False, **job: Any) -> 
     bits, the part that stays under autocast to bfloat16 if ``half``, and (3D, not of full size) the part that the same
     network computed in float64 shares.
     """
+    import copy
+
     import _volume
     import torch
 
@@ -188,11 +190,13 @@ def save_weights(place: str, volume: str, *, half: bool = False, **job: Any) -> 
     with torch.inference_mode():
         last = _last_layer(network, patch)
         shares = _set_last_layer(network, last, patch, job["classes"])
-        known = {"steady": _steady(network, patch)}
+        labels = network(patch).argmax(dim=1)
+        known = {"steady": _same(labels, network(with_other_last_bits(patch)))}
         if half:
-            known["half"] = _half(network, patch)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                known["half"] = _same(labels, network(patch))
         if job["size"] != "full" and len(spec.patch_size) == 3:
-            known["exact"] = _exact(network, patch)
+            known["exact"] = _same(labels, copy.deepcopy(network).double()(patch.double()))
     torch.save(network.state_dict(), place)
     return {"least": min(shares), "most": max(shares), **known}
 
@@ -205,27 +209,9 @@ def with_other_last_bits(image: Any) -> Any:
     return torch.nextafter(image, torch.where(up, torch.inf, -torch.inf))
 
 
-def _steady(network: Any, patch: Any) -> float:
-    """Part of the labels that stay when every voxel becomes the next number above or below it."""
-    other = with_other_last_bits(patch)
-    return float((network(patch).argmax(dim=1) == network(other).argmax(dim=1)).float().mean())
-
-
-def _half(network: Any, patch: Any) -> float:
-    """Part of the labels that the same network, in the form nnU-Net runs, gives under autocast to bfloat16."""
-    import torch
-
-    whole = network(patch).argmax(dim=1)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        return float((network(patch).argmax(dim=1) == whole).float().mean())
-
-
-def _exact(network: Any, patch: Any) -> float:
-    """Part of the labels that the same network gives in float64."""
-    import copy
-
-    exact = copy.deepcopy(network).double()(patch.double()).argmax(dim=1)
-    return float((network(patch).argmax(dim=1) == exact).float().mean())
+def _same(labels: Any, logits: Any) -> float:
+    """Part of the labels that these logits give too."""
+    return float((logits.argmax(dim=1) == labels).float().mean())
 
 
 def _last_layer(network: Any, patch: Any) -> Any:

@@ -39,29 +39,27 @@ def _is_half(flat: Any) -> bool:
     return bool(flat.dtype == types.uint16)
 
 
+def _taken(flat: Any, first: Any, last: Any, bits: Any) -> Any:
+    return flat[first:last]
+
+
 @overload(row_of)  # type: ignore[untyped-decorator]
 def _row_of(flat: Any, first: Any, last: Any, bits: Any) -> Any:
-    def taken(flat: Any, first: Any, last: Any, bits: Any) -> Any:
-        return flat[first:last]
-
     def widened(flat: Any, first: Any, last: Any, bits: Any) -> Any:
         half = flat[first:last]
         for i in range(last - first):
             bits[i] = np.uint32(half[i]) << _SIXTEEN
         return bits[: last - first].view(np.float32)
 
-    return widened if _is_half(flat) else taken
+    return widened if _is_half(flat) else _taken
 
 
 @overload(row_for)  # type: ignore[untyped-decorator]
 def _row_for(flat: Any, first: Any, last: Any, bits: Any) -> Any:
-    def taken(flat: Any, first: Any, last: Any, bits: Any) -> Any:
-        return flat[first:last]
-
     def buffered(flat: Any, first: Any, last: Any, bits: Any) -> Any:
         return bits[: last - first].view(np.float32)
 
-    return buffered if _is_half(flat) else taken
+    return buffered if _is_half(flat) else _taken
 
 
 @overload(narrow)  # type: ignore[untyped-decorator]
