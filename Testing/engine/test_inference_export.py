@@ -11,6 +11,7 @@ import SimpleITK as sitk
 import torch
 from scipy.ndimage import zoom
 from skimage.transform import resize
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import mambaseg
 from engine.inference_cases import make_model, make_spec, make_volume, smooth_image
@@ -50,6 +51,33 @@ def test_slices_are_those_of_the_whole_resampled_at_once(spacing, axes, back):
         for z in range(wanted[0].start, wanted[0].stop):
             found = torch.stack([one.clone() for one in source.classes(z)])
             torch.testing.assert_close(found, whole[:, z, wanted[1], wanted[2]], atol=1e-5, rtol=0)
+
+
+class _StacksMade(TorchDispatchMode):
+    """Counts the new stacks of all classes' slices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, _types, args=(), kwargs=None) -> object:
+        made = function(*args, **(kwargs or {}))
+        self.count += function is torch.ops.aten.new_empty.default and made.ndim == 3
+        return made
+
+
+def test_two_stacks_of_slices_serve_a_whole_stretch():
+    """Each is written over once its slice is passed: new ones would lie scattered, and raise what a run takes."""
+    frame = make_frame([make_volume(smooth_image((23, 20, 18)), (1.1, 1.2, 1.3))], make_spec())
+    logits, everything = _logits(4, frame.there.new), _everything(frame.there.new)
+    with _StacksMade() as stacks:
+        source = plane_source(logits, everything, _everything(frame.back.new), frame.back)
+        slices = [torch.stack([one.clone() for one in source.classes(z)]) for z in range(23)]
+    assert frame.there.new[0] > 10
+    assert stacks.count == 2
+    for z, found in enumerate(slices):
+        fresh = plane_source(logits, everything, _everything(frame.back.new), frame.back)
+        assert torch.equal(found, torch.stack([one.clone() for one in fresh.classes(z)]))
 
 
 @pytest.mark.parametrize("size", [216, 290, 512])

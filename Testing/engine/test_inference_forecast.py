@@ -66,6 +66,16 @@ def test_what_is_decided_is_there_twice_only_while_axes_are_turned_back():
     assert 4 * maps * FULL < upright_maps - upright < 4 * (maps + 1) * FULL
 
 
+def test_the_image_is_there_twice_only_where_zeros_go_around_it():
+    for shape, twice in ((SHAPE, False), ((8, 64, 56), True)):  # thinner than the patch
+        spec = make_spec()
+        volume = make_volume(smooth_image(shape))
+        frame = make_frame([volume], spec)
+        held = stage_bytes(frame, plan_tiles(frame, spec.patch_size, 0.5), spec, CPU)
+        assert held.image == 4 * shape[0] * shape[1] * shape[2]
+        assert (held.padded > held.image) if twice else (held.padded == 0)
+
+
 def test_networks_that_are_kept_are_counted_until_they_are_there():
     model = make_model(make_spec(folds=("0", "1", "2")))
     volume = make_volume(smooth_image(SHAPE))  # at the model's spacing, so that preparing takes less than a pass

@@ -22,6 +22,7 @@ from mambaseg.inference.progress import Reporter
 from mambaseg.inference.slabs import slab_count, slab_frames
 from mambaseg.inference.strategy import choose_tile_batch, empty_cuda_cache, placements
 from mambaseg.inference.tileplan import plan_tiles
+from mambaseg.memory import gives_back
 from mambaseg.models.spec import Regions, Resampling
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -271,6 +272,24 @@ def test_the_peak_is_the_processs_own_and_not_that_of_whoever_started_it():
     code = "from mambaseg.memory import peak_resident; print(peak_resident())"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 1_000_000 < int(ran.stdout) < held.nbytes
+
+
+@pytest.mark.skipif(not gives_back(), reason="this system's C library cannot be asked to give freed memory back")
+def test_freed_memory_between_blocks_that_are_held_is_given_back():
+    code = (
+        "from pathlib import Path\n"
+        "from mambaseg.memory import give_back\n"
+        "def held():\n"
+        "    page = Path('/proc/self/status').read_text()\n"
+        "    return 1024 * int(page.split('VmRSS:')[1].split()[0])\n"
+        "blocks = [b'x' * 100_000 for _ in range(2000)]\n"
+        "del blocks[:-1]\n"
+        "freed = held()\n"
+        "give_back()\n"
+        "print(freed - held())\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(ran.stdout) > 150_000_000
 
 
 @pytest.mark.parametrize("where", ["cpu", "cuda"])

@@ -94,7 +94,7 @@ class Room:
     def need(self, frame: Frame, tiles: TilePlan) -> Need:
         """What a case of this size takes."""
         held = stage_bytes(frame, tiles, self._spec, self._options, deciding_threads(self._device))
-        return Need(held.prepare, held.image + held.sums, held.export)
+        return Need(held.prepare, held.image + held.padded + held.sums, held.export)
 
     def check(self, need: Need) -> None:
         """See that a case fits beside the one whose network runs and the one that is exported.

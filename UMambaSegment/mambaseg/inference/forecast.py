@@ -19,7 +19,7 @@ from mambaseg.inference.postprocess import choose_labels, single_labels
 from mambaseg.inference.predict import mirror_combinations
 from mambaseg.inference.preprocess import make_frame
 from mambaseg.inference.tileplan import plan_tiles
-from mambaseg.memory import MemoryProbe, SystemMemory
+from mambaseg.memory import MemoryProbe, SystemMemory, gives_back
 from mambaseg.models.model import Model
 from mambaseg.options import Options
 from mambaseg.volume import Volume
@@ -86,10 +86,10 @@ def _host_peak(held: StageBytes, first_run: int, pass_bytes: int) -> int:
     """Largest sum of what the three stages hold in the computer's memory.
 
     ``pass_bytes`` is what a pass of the network takes there; some of it is counted in the export too, because the
-    system's allocator keeps it.
+    system's allocator keeps it where it cannot be asked to give it back.
     """
-    passes = 2 * held.image + held.sums + pass_bytes
-    export = held.sums + held.export + min(pass_bytes, _KEPT_BY_ALLOCATOR)
+    passes = held.image + held.padded + held.sums + pass_bytes
+    export = held.sums + held.export + (0 if gives_back() else min(pass_bytes, _KEPT_BY_ALLOCATOR))
     return first_run + max(held.prepare, passes, export)
 
 

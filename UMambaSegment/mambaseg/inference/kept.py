@@ -9,6 +9,7 @@ from torch import nn
 
 from mambaseg.inference.strategy import empty_cuda_cache
 from mambaseg.lean import make_lean, make_plain
+from mambaseg.memory import give_back
 from mambaseg.models.model import Model
 from mambaseg.networks import set_scan_backend
 
@@ -106,9 +107,10 @@ def _bytes(network: nn.Module) -> int:
     return sum(tensor.nbytes for tensor in (*network.parameters(), *network.buffers()))
 
 
-def free_device_memory() -> None:
-    """Collect what nothing refers to any more, and give PyTorch's unused device memory back to the system."""
+def free_unused_memory() -> None:
+    """Collect what nothing refers to any more, and give unused memory, a device's too, back to the system."""
     gc.collect()
+    give_back()
     _empty_device_caches()
 
 

@@ -28,6 +28,8 @@ class StageBytes:
         The crop and what it is scaled and resampled into.
     image
         The network's input.
+    padded
+        The same with zeros around it, which is there beside it; 0 where it needs none.
     sums
         The weighted logits and the weights.
     export
@@ -36,6 +38,7 @@ class StageBytes:
 
     prepare: int
     image: int
+    padded: int
     sums: int
     export: int
 
@@ -44,7 +47,8 @@ def stage_bytes(frame: Frame, tiles: TilePlan, spec: ModelSpec, options: Options
     """Work out what a run of these sizes holds; ``threads`` is how many decide labels side by side."""
     channels, classes = len(spec.channels), spec.network.num_classes
     crop, window, full = (math.prod(shape) for shape in (frame.there.old, tiles.window_shape, frame.full))
-    image = channels * window * _FLOAT
+    image = channels * math.prod(tiles.image_window_shape) * _FLOAT
+    padded = 0 if tiles.image_window_shape == tiles.window_shape else channels * window * _FLOAT
     prepare = channels * crop * _FLOAT + image + _between(frame.there)
     plane = math.prod(frame.back.new[1:]) * _FLOAT
     label = 1 if max((one.value for one in spec.labels), default=0) <= 255 else 2
@@ -52,7 +56,8 @@ def stage_bytes(frame: Frame, tiles: TilePlan, spec: ModelSpec, options: Options
     slices = min(BAND_BYTES, threads * kept_slices(maps) * classes * plane) + threads * 6 * plane
     # turned back one after the other, so that one of them at most is there twice
     turned = 0 if frame.is_upright else full * (_FLOAT if maps else label)
-    return StageBytes(prepare, image, (classes + 1) * window * _FLOAT, slices + full * (label + maps * _FLOAT) + turned)
+    sums, export = (classes + 1) * window * _FLOAT, slices + full * (label + maps * _FLOAT) + turned
+    return StageBytes(prepare, image, padded, sums, export)
 
 
 def _between(plan: ResamplePlan) -> int:

@@ -19,14 +19,14 @@ from mambaseg.devices import choose_device, choose_precision, device_title
 from mambaseg.errors import OptionError, ResourceError
 from mambaseg.geometry import Geometry
 from mambaseg.inference.export import Decision, decide, open_decision
-from mambaseg.inference.kept import NetworkCache, free_device_memory
+from mambaseg.inference.kept import NetworkCache, free_unused_memory
 from mambaseg.inference.passes import Passes
 from mambaseg.inference.postprocess import choose_labels, keep_largest, keep_only, single_labels
 from mambaseg.inference.preprocess import Frame, make_frame, prepare, resample_for_network
 from mambaseg.inference.progress import Reporter
 from mambaseg.inference.strategy import Placement, is_out_of_memory
 from mambaseg.inference.tileplan import TilePlan, plan_tiles
-from mambaseg.memory import peak_resident
+from mambaseg.memory import give_back, peak_resident
 from mambaseg.models.model import Model
 from mambaseg.models.spec import AS_STORED, ModelSpec
 from mambaseg.options import Options
@@ -288,6 +288,7 @@ class Run:
             self.notes.extend(slow_scan_notes(used, scan.check_all(passed.placement.device)))
         if not self._keeps:
             self.networks.clear()
+        give_back()
         self.built = self.networks.built - built
         self._timed("network", began)
         return Inferred(prepared, passed.logits, passed.decision, passed.placement, dict(used), passed.precision)
@@ -301,6 +302,7 @@ class Run:
         wanted_maps = self._probability_channels()
         decision = inferred.decision or self._decide(inferred, prepared.tiles, tuple(wanted_maps.values()))
         inferred.logits = inferred.decision = None
+        give_back()
         labels, maps = decision.restored(prepared.frame)
         del decision
         if self.largest:
@@ -331,7 +333,7 @@ class Run:
                 raise
         self.notes.append("The device had too little memory beside the logits, so labels were decided on the CPU.")
         inferred.logits = inferred.logits.cpu()
-        free_device_memory()
+        free_unused_memory()
         return decided(inferred.logits)
 
     def _probability_channels(self) -> dict[str, int]:

@@ -107,13 +107,15 @@ class LinearPlanes:
         self._y = Taps.along(plan, 1, wanted[1], held[1].start, logits.device)
         self._x = Taps.along(plan, 2, wanted[2], held[2].start, logits.device)
         self._kept: dict[int, Tensor] = {}
+        self._spare: list[Tensor] = []
         size = (len(self._y.lower), len(self._x.lower))
         self._blend = logits.new_empty(size)
 
     def _in_plane(self, k: int) -> Tensor:
         """Slice k of the network's grid at full resolution in its plane, ``(classes, y, x)``."""
         if k not in self._kept:
-            made = self._logits.new_empty(self._logits.shape[0], *self._blend.shape)
+            size = (self._logits.shape[0], *self._blend.shape)
+            made = self._spare.pop() if self._spare else self._logits.new_empty(size)
             for logits, plane in zip(self._logits, made, strict=True):
                 # columns first, while there are few rows
                 plane.copy_(self._y.apply(self._x.apply(logits[k], 1), 0))
@@ -123,8 +125,8 @@ class LinearPlanes:
     def classes(self, z: int) -> Iterator[Tensor]:
         """Each class' logits."""
         lower, upper, weight = int(self._z.lower[z]), int(self._z.upper[z]), float(self._z.weight[z])
-        for old in [k for k in self._kept if k not in (lower, upper)]:
-            del self._kept[old]
+        for old in [k for k in self._kept if k not in (lower, upper)]:  # made over: new ones would be scattered
+            self._spare.append(self._kept.pop(old))
         below = self._in_plane(lower)
         if weight == 0.0:
             yield from below

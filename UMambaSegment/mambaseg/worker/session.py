@@ -68,7 +68,7 @@ def _free_device() -> RuntimeError | None:
     kept = sys.modules.get("mambaseg.inference.kept")
     try:
         if kept is not None:
-            kept.free_device_memory()
+            kept.free_unused_memory()
     except RuntimeError as error:
         return error
     return None
