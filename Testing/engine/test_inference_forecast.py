@@ -6,11 +6,15 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 
+import torch
+
 import mambaseg
 from engine.inference_cases import make_model, make_spec, make_volume, smooth_image
+from mambaseg.inference import predict
 from mambaseg.inference.first_run import first_run_bytes, note_computed
+from mambaseg.inference.forecast import NetworkBytes, brought_bytes, host_peak
 from mambaseg.inference.kept import SHARE, NetworkCache
-from mambaseg.inference.needs import stage_bytes
+from mambaseg.inference.needs import StageBytes, stage_bytes
 from mambaseg.inference.preprocess import make_frame
 from mambaseg.inference.tileplan import plan_tiles
 from mambaseg.networks import count_parameters
@@ -71,9 +75,24 @@ def test_the_image_is_there_twice_only_where_zeros_go_around_it():
         spec = make_spec()
         volume = make_volume(smooth_image(shape))
         frame = make_frame([volume], spec)
-        held = stage_bytes(frame, plan_tiles(frame, spec.patch_size, 0.5), spec, CPU)
-        assert held.image == 4 * shape[0] * shape[1] * shape[2]
-        assert (held.padded > held.image) if twice else (held.padded == 0)
+        tiles = plan_tiles(frame, spec.patch_size, 0.5)
+        held = stage_bytes(frame, tiles, spec, CPU)
+        image = torch.zeros(1, *tiles.image_window_shape)
+        padded = predict._pad(image, tiles)
+        assert held.image == image.nbytes
+        assert held.padded == (padded.nbytes if twice else 0)
+        assert (padded is image) != twice
+        assert brought_bytes(held, torch.device("cpu")) == 0
+        assert brought_bytes(held, torch.device("mps")) == padded.nbytes
+
+
+def test_what_a_pass_held_counts_in_the_export_where_it_is_not_given_back():
+    held = StageBytes(prepare=1, image=2, padded=0, sums=10, export=5_000_000_000)
+    some, much = (NetworkBytes(passes, parameters=30, stay=20) for passes in (7, 1_000_000_000))
+    labels = held.sums + held.export + 20
+    assert host_peak(held, 3, some, given_back=True) == host_peak(held, 3, much, given_back=True) == 3 + labels
+    assert host_peak(held, 3, some, given_back=False) == 3 + labels + 7
+    assert host_peak(held, 3, much, given_back=False) == 3 + labels + 150_000_000
 
 
 def test_networks_that_are_kept_are_counted_until_they_are_there():
@@ -87,6 +106,9 @@ def test_networks_that_are_kept_are_counted_until_they_are_there():
     assert said(model, volume, networks=cache) == bare - one
     assert said(make_model(make_spec()), volume, networks=cache) == bare
     assert said(model, volume, networks=NetworkCache(one * 2)) == bare + one
+    maps = replace(CPU, probabilities=True)  # with them the most is held while labels are decided
+    volume = make_volume(smooth_image((120, 130, 110)))
+    assert said(model, volume, maps, NetworkCache(SHARE)) == said(model, volume, maps) + 3 * one
 
 
 def test_what_a_process_loads_once_is_counted_once():

@@ -92,21 +92,22 @@ def _windows_memory() -> tuple[int, int]:
 @functools.cache
 def _trim() -> Callable[[int], int] | None:
     """``malloc_trim`` of glibc; None where the C library has none (musl, macOS, Windows)."""
-    if sys.platform != "linux":
-        return None
-    return getattr(ctypes.CDLL(None), "malloc_trim", None)
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim.argtypes, trim.restype = [ctypes.c_size_t], ctypes.c_int
+    return trim
 
 
 def gives_back() -> bool:
-    """Whether `give_back` does anything on this system."""
+    """Whether `give_back` does anything on this system (with an allocator that was preloaded it may do nothing)."""
     return _trim() is not None
 
 
 def give_back() -> None:
     """Return to the system what the C library keeps of freed memory, where it can be asked to.
 
-    Blocks of up to 32 MB are kept for later ones otherwise: beside a long stage's arrays they would raise the peak by
-    as much as a network's pass takes, and by an amount that no forecast can tell.
+    Blocks of up to 32 MB are kept for later ones otherwise: beside the next stage's arrays they would raise the peak,
+    by more or less from run to run.
     """
     trim = _trim()
     if trim is not None:

@@ -94,7 +94,9 @@ class Room:
     def need(self, frame: Frame, tiles: TilePlan) -> Need:
         """What a case of this size takes."""
         held = stage_bytes(frame, tiles, self._spec, self._options, deciding_threads(self._device))
-        return Need(held.prepare, held.image + held.padded + held.sums, held.export)
+        # a card gets the padded one, if there is one, and the other stays in the computer's memory
+        images = max(held.image, held.padded) if self._device.type == "cuda" else held.image + held.padded
+        return Need(held.prepare, images + held.sums, held.export)
 
     def check(self, need: Need) -> None:
         """See that a case fits beside the one whose network runs and the one that is exported.

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import torch
+
 from mambaseg.devices import choose_device, choose_precision, device_title
 from mambaseg.inference.activations import describe_network
 from mambaseg.inference.cost import network_cost
@@ -16,7 +18,7 @@ from mambaseg.inference.needs import StageBytes, stage_bytes
 from mambaseg.inference.passes import run_placements, runs_lean
 from mambaseg.inference.pipeline import allowed_mirror_axes, check_backend, chosen_folds
 from mambaseg.inference.postprocess import choose_labels, single_labels
-from mambaseg.inference.predict import mirror_combinations
+from mambaseg.inference.predict import is_brought_whole, mirror_combinations
 from mambaseg.inference.preprocess import make_frame
 from mambaseg.inference.tileplan import plan_tiles
 from mambaseg.memory import MemoryProbe, SystemMemory, gives_back
@@ -25,7 +27,7 @@ from mambaseg.options import Options
 from mambaseg.volume import Volume
 
 _GIGA = 1e9
-_KEPT_BY_ALLOCATOR = 150_000_000  # blocks that are too small to be given back to the system
+_KEPT_BY_ALLOCATOR = 150_000_000  # of what a pass held, where the C library cannot be asked to give it back
 
 
 @dataclass(frozen=True)
@@ -82,15 +84,39 @@ def _duration(seconds: float) -> str:
     return f"{round(seconds / 60)} min"
 
 
-def _host_peak(held: StageBytes, first_run: int, pass_bytes: int) -> int:
-    """Largest sum of what the three stages hold in the computer's memory.
+@dataclass(frozen=True)
+class NetworkBytes:
+    """What networks take in the computer's memory: passes for moments, parameters, and of these what stays there."""
 
-    ``pass_bytes`` is what a pass of the network takes there; some of it is counted in the export too, because the
-    system's allocator keeps it where it cannot be asked to give it back.
+    passes: int = 0
+    parameters: int = 0
+    stay: int = 0
+
+
+def host_peak(held: StageBytes, first_run: int, network: NetworkBytes, *, given_back: bool) -> int:
+    """Largest sum of what the three stages of a run hold in the computer's memory.
+
+    Parameters
+    ----------
+    held
+        What lies there.
+    first_run
+        What the process loads, from `first_run_bytes`.
+    network
+        What the networks take there.
+    given_back
+        Whether what a pass held goes back to the system before the export (`mambaseg.memory.gives_back`).
     """
-    passes = held.image + held.padded + held.sums + pass_bytes
-    export = held.sums + held.export + (0 if gives_back() else min(pass_bytes, _KEPT_BY_ALLOCATOR))
+    passes = held.image + held.padded + held.sums + network.passes + network.parameters
+    kept = 0 if given_back else min(network.passes, _KEPT_BY_ALLOCATOR)
+    export = held.sums + held.export + network.stay + kept
     return first_run + max(held.prepare, passes, export)
+
+
+def brought_bytes(held: StageBytes, device: torch.device) -> int:
+    """What of the image lies on another device through all passes."""
+    whole = held.padded or held.image
+    return whole if device.type != "cpu" and is_brought_whole(whole) else 0
 
 
 def make_forecast(
@@ -137,11 +163,13 @@ def make_forecast(
     cost = network_cost(describe_network(spec), spec.patch_size, str(device), lean=lean, half=precision)
     activations = cost.activation_bytes * order[0].tile_batch
     kept = NetworkCache() if networks is None else networks
-    pass_bytes = activations + kept.to_come(model, str(device), len(folds), cost.parameter_bytes)
+    parameters = kept.to_come(model, str(device), len(folds), cost.parameter_bytes)
     on_host = device.type != "cuda"
     held = stage_bytes(frame, tiles, spec, options, deciding_threads(device))
-    on_device = None if on_host else pass_bytes + held.sums
-    host = _host_peak(held, first_run, pass_bytes) if on_host else _host_peak(replace(held, sums=0), first_run, 0)
+    passing = activations + brought_bytes(held, device)
+    on_device = None if on_host else passing + parameters + held.sums
+    there = NetworkBytes(passing, parameters, 0 if networks is None else parameters) if on_host else NetworkBytes()
+    host = host_peak(held if on_host else replace(held, sums=0), first_run, there, given_back=gives_back())
     mirrors = len(mirror_combinations(allowed_mirror_axes(spec) if options.mirror else ()))
     passes = len(tiles.tiles) * mirrors * len(folds)
     seconds = passes * cost.seconds

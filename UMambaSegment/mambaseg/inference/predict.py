@@ -176,7 +176,8 @@ def _repeatable(settings: PredictionSettings) -> contextlib.AbstractContextManag
 
 
 def _check_finite(classes: Iterable[Tensor], settings: PredictionSettings) -> None:
-    if all(bool(torch.isfinite(logits).all()) for logits in classes):  # one by one: torch makes a copy as large
+    # NaN is both the least and the greatest of what it is among; `isfinite` would make copies of all of it
+    if all(bool(torch.isfinite(end)) for logits in classes for end in torch.aminmax(logits)):
         return
     if settings.autocast is None:
         raise NotFiniteError(
@@ -193,9 +194,14 @@ def _groups(tiles: Sequence[TileSlices], size: int) -> list[Sequence[TileSlices]
     return [tiles[first : first + size] for first in range(0, len(tiles), size)]
 
 
+def is_brought_whole(nbytes: int) -> bool:
+    """Whether an image of so many bytes is copied to another device before its first tile."""
+    return nbytes <= _SMALL_IMAGE
+
+
 def _near(image: Tensor, device: torch.device) -> Tensor:
     """The whole image on the device where it is small beside any network's memory, so that no tile waits for a copy."""
-    return image.to(device) if image.nbytes <= _SMALL_IMAGE else image
+    return image.to(device) if is_brought_whole(image.nbytes) else image
 
 
 def _brought(tiles: Sequence[Tensor], device: torch.device) -> Tensor:

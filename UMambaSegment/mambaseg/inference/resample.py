@@ -189,7 +189,8 @@ def resample_image(data: Tensor, plan: ResamplePlan, window: Window | None = Non
     part = window or (slice(None), slice(None), slice(None))
     if plan.is_identity:
         z, y, x = part
-        return data[:, z, y, x]
+        found = data[:, z, y, x]
+        return found if found.shape == data.shape else found.clone()  # so that the rest of the image can go
     rows = [range(plan.new[axis])[part[axis]] for axis in range(3)]
     wide = torch.float64 if data.device.type == "cpu" else data.dtype  # slow on most cards, and some have none
     matrices = [
