@@ -10,11 +10,12 @@ import torch
 
 import mambaseg
 from engine.inference_cases import make_model, make_spec, make_volume, smooth_image
+from mambaseg.batch.room import Room
 from mambaseg.inference import predict
 from mambaseg.inference.first_run import first_run_bytes, note_computed
-from mambaseg.inference.forecast import NetworkBytes, brought_bytes, host_peak
+from mambaseg.inference.forecast import NetworkBytes, host_peak
 from mambaseg.inference.kept import SHARE, NetworkCache
-from mambaseg.inference.needs import StageBytes, stage_bytes
+from mambaseg.inference.needs import StageBytes, brought_bytes, stage_bytes
 from mambaseg.inference.preprocess import make_frame
 from mambaseg.inference.tileplan import plan_tiles
 from mambaseg.networks import count_parameters
@@ -84,6 +85,10 @@ def test_the_image_is_there_twice_only_where_zeros_go_around_it():
         assert (padded is image) != twice
         assert brought_bytes(held, torch.device("cpu")) == 0
         assert brought_bytes(held, torch.device("mps")) == padded.nbytes
+        there = image.nbytes + held.padded
+        for device, images in (("cpu", there), ("mps", there + padded.nbytes), ("cuda:0", padded.nbytes)):
+            room = Room(make_model(spec), CPU, torch.device(device), Memory(0))
+            assert room.need(frame, tiles).network == images + held.sums
 
 
 def test_what_a_pass_held_counts_in_the_export_where_it_is_not_given_back():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mambaseg.devices import choose_precision
 from mambaseg.inference.activations import spec_activation_bytes
 from mambaseg.inference.export import deciding_threads
-from mambaseg.inference.needs import stage_bytes
+from mambaseg.inference.needs import brought_bytes, stage_bytes
 from mambaseg.inference.passes import runs_lean
 
 if TYPE_CHECKING:
@@ -94,8 +94,9 @@ class Room:
     def need(self, frame: Frame, tiles: TilePlan) -> Need:
         """What a case of this size takes."""
         held = stage_bytes(frame, tiles, self._spec, self._options, deciding_threads(self._device))
-        # a card gets the padded one, if there is one, and the other stays in the computer's memory
-        images = max(held.image, held.padded) if self._device.type == "cuda" else held.image + held.padded
+        images = brought_bytes(held, self._device)
+        if self._device.type != "cuda":  # whose memory is the computer's
+            images += held.image + held.padded
         return Need(held.prepare, images + held.sums, held.export)
 
     def check(self, need: Need) -> None:

@@ -6,19 +6,17 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import torch
-
 from mambaseg.devices import choose_device, choose_precision, device_title
 from mambaseg.inference.activations import describe_network
 from mambaseg.inference.cost import network_cost
 from mambaseg.inference.export import deciding_threads
 from mambaseg.inference.first_run import first_run_bytes
 from mambaseg.inference.kept import NetworkCache
-from mambaseg.inference.needs import StageBytes, stage_bytes
+from mambaseg.inference.needs import StageBytes, brought_bytes, stage_bytes
 from mambaseg.inference.passes import run_placements, runs_lean
 from mambaseg.inference.pipeline import allowed_mirror_axes, check_backend, chosen_folds
 from mambaseg.inference.postprocess import choose_labels, single_labels
-from mambaseg.inference.predict import is_brought_whole, mirror_combinations
+from mambaseg.inference.predict import mirror_combinations
 from mambaseg.inference.preprocess import make_frame
 from mambaseg.inference.tileplan import plan_tiles
 from mambaseg.memory import MemoryProbe, SystemMemory, gives_back
@@ -111,12 +109,6 @@ def host_peak(held: StageBytes, first_run: int, network: NetworkBytes, *, given_
     kept = 0 if given_back else min(network.passes, _KEPT_BY_ALLOCATOR)
     export = held.sums + held.export + network.stay + kept
     return first_run + max(held.prepare, passes, export)
-
-
-def brought_bytes(held: StageBytes, device: torch.device) -> int:
-    """What of the image lies on another device through all passes."""
-    whole = held.padded or held.image
-    return whole if device.type != "cpu" and is_brought_whole(whole) else 0
 
 
 def make_forecast(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from mambaseg.inference.export import BAND_BYTES, kept_slices
+from mambaseg.inference.predict import is_brought_whole
 from mambaseg.inference.preprocess import Frame
 from mambaseg.inference.resample import VOXELS_A_TASK, ResamplePlan
 from mambaseg.inference.tileplan import TilePlan
@@ -58,6 +59,12 @@ def stage_bytes(frame: Frame, tiles: TilePlan, spec: ModelSpec, options: Options
     turned = 0 if frame.is_upright else full * (_FLOAT if maps else label)
     sums, export = (classes + 1) * window * _FLOAT, slices + full * (label + maps * _FLOAT) + turned
     return StageBytes(prepare, image, padded, sums, export)
+
+
+def brought_bytes(held: StageBytes, device: torch.device) -> int:
+    """What of the image lies on another device through all passes."""
+    whole = held.padded or held.image
+    return whole if device.type != "cpu" and is_brought_whole(whole) else 0
 
 
 def _between(plan: ResamplePlan) -> int:
