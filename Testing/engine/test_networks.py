@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from mambaseg import networks, scan
 from mambaseg.errors import InputError, MambasegError, ModelError
+from mambaseg.layers import Convolution2d, Convolution3d
 
 FILES = (
     "umambabot2d",
@@ -282,3 +284,12 @@ def test_two_dimensional_enc_puts_a_layer_at_every_second_stage_up_to_the_last()
     # 512 features and 8 x 8 voxels: channels are the tokens, each as wide as the map.
     assert state["encoder.mamba_layers.6.norm.weight"].shape == (64,)
     assert state["encoder.mamba_layers.4.norm.weight"].shape == (512,)
+
+
+@pytest.mark.parametrize("name", networks.names())
+def test_every_convolution_learns_rightly_from_short_images(name: str) -> None:
+    """Being of the classes that do so in bfloat16 (ADR 18)."""
+    network = networks.build(name, **SMALL[name])
+    found = [module for module in network.modules() if isinstance(module, (nn.Conv2d, nn.Conv3d))]
+    assert found
+    assert all(isinstance(module, (Convolution2d, Convolution3d)) for module in found)

@@ -6,6 +6,7 @@ from mambaseg.layers.convolution import ConvNorm, PlainResidualBlock, ResidualBl
 from mambaseg.layers.mamba import Mamba
 from mambaseg.layers.patches import PatchEmbed, PatchExpand, PatchMerging
 from mambaseg.layers.scanning import SelectiveScan
+from mambaseg.layers.short_images import Convolution2d, Convolution3d
 from mambaseg.layers.tokens import MambaLayer, ResidualMambaLayer
 from mambaseg.layers.unet import ResidualDecoder, ResidualEncoder, UNetShape
 from mambaseg.layers.vss import SS2D, DropPath, VSSBlock, VSSStage
@@ -13,6 +14,8 @@ from mambaseg.layers.vss import SS2D, DropPath, VSSBlock, VSSStage
 __all__ = [
     "SS2D",
     "ConvNorm",
+    "Convolution2d",
+    "Convolution3d",
     "DropPath",
     "Mamba",
     "MambaLayer",

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mambaseg.layers.precision import autocast_off
+from mambaseg.layers.short_images import Convolution2d, Convolution3d
 
-_CONVOLUTIONS: dict[int, type[nn.Conv2d | nn.Conv3d]] = {2: nn.Conv2d, 3: nn.Conv3d}
+_CONVOLUTIONS: dict[int, type[Convolution2d | Convolution3d]] = {2: Convolution2d, 3: Convolution3d}
 _INSTANCE_NORMS: dict[int, type[nn.InstanceNorm2d | nn.InstanceNorm3d]] = {
     2: nn.InstanceNorm2d,
     3: nn.InstanceNorm3d,
@@ -26,7 +27,7 @@ def convolution(
     stride: Sequence[int] | int = 1,
     bias: bool = True,
     groups: int = 1,
-) -> nn.Conv2d | nn.Conv3d:
+) -> Convolution2d | Convolution3d:
     """Make a convolution in two or three dimensions, padded so that stride 1 keeps the size (odd kernels).
 
     A kernel or stride given as one number holds for every axis.

@@ -8,13 +8,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mambaseg.layers.short_images import Convolution2d
+
 
 class PatchEmbed(nn.Module):
     """Cut a picture into square patches and project each to one token."""
 
     def __init__(self, in_channels: int, dim: int, patch: int = 4) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(in_channels, dim, kernel_size=patch, stride=patch)
+        self.proj = Convolution2d(in_channels, dim, kernel_size=patch, stride=patch)
         self.norm = nn.LayerNorm(dim)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch.nn import functional
 from mambaseg.layers.initial import initial_A_log, initial_step_bias, initial_step_weight
 from mambaseg.layers.projecting import project
 from mambaseg.layers.scanning import SelectiveScan
+from mambaseg.layers.short_images import Convolution2d
 from mambaseg.scan import scan_picture
 
 DIRECTIONS = 4
@@ -35,7 +36,7 @@ class SS2D(nn.Module):
         inner = 2 * dim
         self.dt_rank = math.ceil(dim / 16)
         self.in_proj = nn.Linear(dim, 2 * inner, bias=False)
-        self.conv2d = nn.Conv2d(inner, inner, 3, padding=1, groups=inner)
+        self.conv2d = Convolution2d(inner, inner, 3, padding=1, groups=inner)
         bound = inner**-0.5  # what nn.Linear draws from
         self.x_proj_weight = nn.Parameter(
             torch.empty(DIRECTIONS, self.dt_rank + 2 * STATE, inner).uniform_(-bound, bound)

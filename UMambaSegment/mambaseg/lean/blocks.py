@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from mambaseg.layers.convolution import ConvNorm, PlainResidualBlock, ResidualBlock, UpsampleLayer
 from mambaseg.layers.precision import autocast_off
+from mambaseg.layers.short_images import Convolution2d, Convolution3d
 from mambaseg.lean.convolution import channels_last, convolve, project
 from mambaseg.lean.norm import normalise
 
@@ -57,7 +58,7 @@ class LeanUpsampleLayer(UpsampleLayer):
             return functional.interpolate(x, scale_factor=list(self.scale), mode="nearest")
 
 
-class LeanConv2d(nn.Conv2d):
+class LeanConv2d(Convolution2d):
     """A convolution by oneDNN's own name."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -65,7 +66,7 @@ class LeanConv2d(nn.Conv2d):
         return convolve(x, self)
 
 
-class LeanConv3d(nn.Conv3d):
+class LeanConv3d(Convolution3d):
     """A convolution by oneDNN's own name."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -73,7 +74,7 @@ class LeanConv3d(nn.Conv3d):
         return convolve(x, self)
 
 
-class LeanHead2d(nn.Conv2d):
+class LeanHead2d(Convolution2d):
     """A network's last convolution: logits come class by class."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -81,7 +82,7 @@ class LeanHead2d(nn.Conv2d):
         return project(x, self)
 
 
-class LeanHead3d(nn.Conv3d):
+class LeanHead3d(Convolution3d):
     """A network's last convolution: logits come class by class."""
 
     def forward(self, x: Tensor) -> Tensor:

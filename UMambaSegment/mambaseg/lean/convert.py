@@ -5,7 +5,16 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from mambaseg.layers import ConvNorm, MambaLayer, PlainResidualBlock, ResidualBlock, ResidualMambaLayer, UpsampleLayer
+from mambaseg.layers import (
+    ConvNorm,
+    Convolution2d,
+    Convolution3d,
+    MambaLayer,
+    PlainResidualBlock,
+    ResidualBlock,
+    ResidualMambaLayer,
+    UpsampleLayer,
+)
 from mambaseg.lean.blocks import (
     LeanConv2d,
     LeanConv3d,
@@ -33,12 +42,12 @@ _LEAN: dict[type[nn.Module], type[nn.Module]] = {
     ResidualMambaLayer: LeanResidualMambaLayer,
     DownBlock: LeanDownBlock,
     UpBlock: LeanUpBlock,
-    nn.Conv2d: LeanConv2d,
-    nn.Conv3d: LeanConv3d,
+    Convolution2d: LeanConv2d,
+    Convolution3d: LeanConv3d,
     nn.GroupNorm: LeanGroupNorm,
     nn.MaxPool3d: LeanMaxPool3d,
 }
-_HEADS: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: LeanHead2d, nn.Conv3d: LeanHead3d}
+_HEADS: dict[type[nn.Module], type[nn.Module]] = {Convolution2d: LeanHead2d, Convolution3d: LeanHead3d}
 _PLAIN = {lean: plain for classes in (_LEAN, _HEADS) for plain, lean in classes.items()}
 
 

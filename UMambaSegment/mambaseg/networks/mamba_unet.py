@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mambaseg.layers import PatchEmbed, PatchExpand, PatchMerging, VSSStage
+from mambaseg.layers import Convolution2d, PatchEmbed, PatchExpand, PatchMerging, VSSStage
 from mambaseg.layers.vss import init_vss_weights, stochastic_depth
 from mambaseg.networks.arguments import doubling_dims, rate
 from mambaseg.networks.vm_unet import PATCH, VisualUNet, stage_depths
@@ -35,7 +35,7 @@ class _Body(nn.Module):
         self.norm = nn.LayerNorm(dims[-1])
         self.norm_up = nn.LayerNorm(dims[0])
         self.up = PatchExpand(dims[0], dims[0], PATCH)
-        self.output = nn.Conv2d(dims[0], num_classes, 1, bias=False)
+        self.output = Convolution2d(dims[0], num_classes, 1, bias=False)
         self.apply(init_vss_weights)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from mambaseg.errors import ModelError
-from mambaseg.layers import PatchEmbed, PatchExpand, PatchMerging, VSSStage
+from mambaseg.layers import Convolution2d, PatchEmbed, PatchExpand, PatchMerging, VSSStage
 from mambaseg.layers.vss import init_vss_weights, stochastic_depth
 from mambaseg.networks.arguments import doubling_dims, int_tuple, rate
 from mambaseg.networks.base import SegmentationNetwork
@@ -70,7 +70,7 @@ class _Body(nn.Module):
             for dim, paths in zip(reversed(dims), up_paths, strict=True)
         )
         self.final_up = PatchExpand(dims[0], dims[0] // PATCH, PATCH)
-        self.final_conv = nn.Conv2d(dims[0] // PATCH, num_classes, 1)
+        self.final_conv = Convolution2d(dims[0] // PATCH, num_classes, 1)
         self.apply(init_vss_weights)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -54,7 +54,8 @@ class StepGuard:
             raise RunError(
                 f"The {what} was not a finite number in {self.in_row} steps in a row, so training stopped; the last "
                 "checkpoint with finite weights is kept. Lower the learning rate (MAMBASEG_LR), switch mixed precision "
-                "off (MAMBASEG_AMP=0), or look for NaN in the images with `mambaseg-train check`."
+                "off (MAMBASEG_AMP=0; on a CPU MAMBASEG_BFLOAT16=0), or look for NaN in the images with "
+                "`mambaseg-train check`."
             )
 
 
