@@ -58,6 +58,17 @@ def test_images_in_bfloat16_without_autocast_too():
         assert (one.float() - other).norm() <= TOLERANCE * other.norm()
 
 
+def test_one_image_without_a_batch_too():
+    torch.manual_seed(0)
+    module = convolution(3, 32, 64, 3)
+    image = torch.randn(32, 2, 2, 2)
+    above = torch.randn_like(module(image))
+    _, wanted = gradients(module, image, above, half=False)
+    _, found = gradients(module, image, above, half=True)
+    for one, other in zip(found, wanted, strict=True):
+        assert (one - other).norm() <= TOLERANCE * other.norm()
+
+
 def test_without_gradients_nothing_is_done_otherwise():
     """Only the gradient of the weights is wrong, so what a run without gradients gives stays what it was."""
     module = convolution(3, 32, 64, 3)

@@ -32,7 +32,8 @@ def _is_at_risk(x: Tensor, module: Convolution2d | Convolution3d) -> bool:
     if x.device.type != "cpu" or not torch.is_grad_enabled():
         return False
     half = torch.is_autocast_enabled("cpu") or x.dtype in (torch.bfloat16, torch.float16)
-    return half and any(edge < size for edge, size in zip(x.shape[2:], module.kernel_size, strict=True))
+    edges = x.shape[-len(module.kernel_size) :]  # a batch or, as torch allows too, one image
+    return half and any(edge < size for edge, size in zip(edges, module.kernel_size, strict=True))
 
 
 def _in_float32(x: Tensor, module: Convolution2d | Convolution3d) -> Tensor:
