@@ -43,7 +43,14 @@ def read(folder: Path) -> dict[str, Entry]:
             raise InputError(f"'{place.name}' holds no figures of a benchmark that is known. Remove it.")
         found[place.stem] = value
     order = list(ROWS)
-    return dict(sorted(found.items(), key=lambda item: (order.index(item[1]["benchmark"]), item[0])))
+    return dict(
+        sorted(found.items(), key=lambda item: (order.index(item[1]["benchmark"]), _untrained(item[1]), item[0]))
+    )
+
+
+def _untrained(value: Entry) -> bool:
+    """Whether these are whole runs with random weights: they come after those that users' models are like."""
+    return value["benchmark"] == "whole" and any(entry.get("size") for entry in value["figures"])
 
 
 def _lines(rows: list[Row], letter: str = "") -> list[str]:
@@ -71,9 +78,9 @@ def readme_block(kept: dict[str, Entry]) -> str:
         "Made by `python3 dev.py bench table` from figures that the benchmarks printed, each beside its peer in the",
         "same run. A whole run's times are all but the network, and the network; its memory is what it takes on top of",
         "what its process held. Commands, all figures and plots are in [FIGURES.md](Testing/Benchmarks/FIGURES.md).",
+        "Trained are the bundled models, and those that `training/make_demo_model.py` makes (`phantom-...`).",
         "Random weights make labels like noise, with borders everywhere: there rounding decides voxels, on both sides",
         "(in brackets: which part of nnU-Net's own labels stays when the last bits of its prepared image change).",
-        "Trained are the bundled models, and those that `training/make_demo_model.py` makes (`phantom-...`).",
     ]
     return "\n".join([BEGIN, "", *text, "", *where, "", *_table(lines), "", END])
 

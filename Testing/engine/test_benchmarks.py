@@ -135,6 +135,14 @@ def test_a_file_that_holds_no_figures_is_a_sentence(places: dict[str, Path], tex
     assert "Traceback" not in ran.stderr
 
 
+def test_trained_networks_come_before_random_weights(places: dict[str, Path]):
+    kept(places["figures"], "whole", [WHOLE])
+    kept(places["figures"], "whole", [WHOLE | {"network": "demo-phantom", "size": ""}], "whole-trained")
+    assert table(places).returncode == 0
+    for text in (places["readme"].read_text(encoding="utf-8"), places["page"].read_text(encoding="utf-8")):
+        assert 0 < text.index("`demo-phantom`") < text.index("`umamba_bot`")
+
+
 def test_a_readme_without_a_place_is_a_sentence(places: dict[str, Path]):
     kept(places["figures"], "start", START)
     places["readme"].write_text("# Title\n<!-- benchmarks: begin -->\n", encoding="utf-8")
