@@ -75,9 +75,14 @@ def whole_rows(figures: list[Entry]) -> list[Row]:
             )
         if "exact" in entry["labels"]:
             about += f", and {percent(entry['labels']['exact'])} are those of the network in float64"
+        borders = ""
+        if "border" in entry["labels"]:
+            borders = f"{percent(entry['labels']['border'])} of the voxels lie at a border"
+            about += f"; {borders}"
         labels = ""
         if "float32" in equal:
-            labels = f", labels **{percent(equal['float32'])}** equal{_own_rounding(entry)}"
+            among = f" ({borders})" if borders and not entry["size"] else _own_rounding(entry)
+            labels = f", labels **{percent(equal['float32'])}** equal{among}"
         aims = [aimed("5 x", met=rest >= 5), aimed("1 x", met=network >= 1), aimed("0.5", met=memory <= 0.5)]
         aims += [aimed(asked, met=equal["float32"] >= wanted)] if labels else []
         rows += [

@@ -78,7 +78,8 @@ def readme_block(kept: dict[str, Entry]) -> str:
         "Made by `python3 dev.py bench table` from figures that the benchmarks printed, each beside its peer in the",
         "same run. A whole run's times are all but the network, and the network; its memory is what it takes on top of",
         "what its process held. Commands, all figures and plots are in [FIGURES.md](Testing/Benchmarks/FIGURES.md).",
-        "Trained are the bundled models, and those that `training/make_demo_model.py` makes (`phantom-...`).",
+        "Trained are the bundled models, and those that `training/make_demo_model.py` makes (`phantom-...`);",
+        "in brackets: which part of the voxels differs from its neighbour in the row; there two runs can differ.",
         "Random weights make labels like noise, with borders everywhere: there rounding decides voxels, on both sides",
         "(in brackets: which part of nnU-Net's own labels stays when the last bits of its prepared image change).",
     ]
