@@ -25,6 +25,27 @@ from mambaseg.io.files import replacing
 
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
 HEADING, BEFORE = "## How fast", "\n## Limits\n"
+_GROUPS = {
+    "whole": "A whole CT with trained networks",
+    "ct": "The stages of a whole CT",
+    "scan": "The scan and the convolution before it, on a CPU",
+    "card": "On a graphics card",
+    "batch": "Cohorts",
+    "start": "Starting",
+    "forecast": "The forecast of memory",
+}
+_RANDOM = "A whole CT with random weights"
+_FOLDED = {_RANDOM, _GROUPS["scan"]}
+_ABOUT = {
+    _GROUPS["whole"]: (
+        "The bundled models, and those that `training/make_demo_model.py` makes (`phantom-...`). In brackets: which",
+        "part of the voxels differs from its neighbour in the row; there two runs can differ.",
+    ),
+    _RANDOM: (
+        "They make labels like noise, with borders everywhere: there rounding decides voxels, on both sides (in",
+        "brackets: which part of nnU-Net's own labels stays when the last bits of its prepared image change).",
+    ),
+}
 _HEAD = "| Ratio | What | Aimed at | Ours | Beside |"
 
 
@@ -63,27 +84,41 @@ def _table(lines: list[str]) -> list[str]:
 
 
 def readme_block(kept: dict[str, Entry]) -> str:
-    """What stands between the markers."""
+    """What stands between the markers: a table for each kind of figures, the long ones folded."""
     runs: dict[str, list[str]] = {}
     for value in kept.values():
         runs.setdefault(f"{machine_sentence(value['machine'])}, on {value['date']}", [])
     letters = dict(zip(runs, "abcdefghijklmnopqrstuvwxyz", strict=False))
-    lines = []
+    groups: dict[str, list[tuple[Row, str]]] = {}
     for value in kept.values():
-        rows = [row for row in ROWS[value["benchmark"]](value["figures"]) if row.main]
         place = f"{machine_sentence(value['machine'])}, on {value['date']}"
-        lines += _lines(rows, letters[place] if len(runs) > 1 else "")
+        letter = letters[place] if len(runs) > 1 else ""
+        group = _RANDOM if _untrained(value) else _GROUPS[value["benchmark"]]
+        rows = [(row, letter) for row in ROWS[value["benchmark"]](value["figures"]) if row.main]
+        groups.setdefault(group, []).extend(rows)
     where = [f"({letters[place]}) {place}." if len(runs) > 1 else f"Measured on {place}." for place in runs]
     text = [
         "Made by `python3 dev.py bench table` from figures that the benchmarks printed, each beside its peer in the",
         "same run. A whole run's times are all but the network, and the network; its memory is what it takes on top of",
         "what its process held. Commands, all figures and plots are in [FIGURES.md](Testing/Benchmarks/FIGURES.md).",
-        "Trained are the bundled models, and those that `training/make_demo_model.py` makes (`phantom-...`);",
-        "in brackets: which part of the voxels differs from its neighbour in the row; there two runs can differ.",
-        "Random weights make labels like noise, with borders everywhere: there rounding decides voxels, on both sides",
-        "(in brackets: which part of nnU-Net's own labels stays when the last bits of its prepared image change).",
     ]
-    return "\n".join([BEGIN, "", *text, "", *where, "", *_table(lines), "", END])
+    parts = [BEGIN, "", *text, "", "<br>\n".join(where), ""]
+    for title, rows in groups.items():
+        about = [*_ABOUT[title], ""] if title in _ABOUT else []
+        lines = _table([line for row, letter in rows for line in _lines([row], letter)])
+        aims = _aims([row.aim for row, _ in rows])
+        if title in _FOLDED:
+            parts += ["<details>", f"<summary><b>{title}</b>{aims}</summary>", "", *about, *lines, "", "</details>", ""]
+        else:
+            parts += [f"**{title}**{aims}", "", *about, *lines, ""]
+    return "\n".join([*parts, END])
+
+
+def _aims(aims: list[str]) -> str:
+    """How many were met and missed: a table that is folded must not hide a miss."""
+    told = [part for aim in aims if aim for part in aim.split(", ")]
+    missed = sum(part.endswith("**missed**") for part in told)
+    return f" (aims: {len(told) - missed} met, {missed} missed)" if told else ""
 
 
 def with_block(readme: str, block: str) -> str:

@@ -143,6 +143,22 @@ def test_trained_networks_come_before_random_weights(places: dict[str, Path]):
         assert 0 < text.index("`demo-phantom`") < text.index("`umamba_bot`")
 
 
+def test_what_is_folded_says_how_many_aims_it_misses(places: dict[str, Path]):
+    kept(places["figures"], "whole", [WHOLE])
+    kept(places["figures"], "whole", [WHOLE | {"network": "demo-phantom", "size": ""}], "whole-trained")
+    kept(places["figures"], "start", START)
+    assert table(places).returncode == 0
+    readme = places["readme"].read_text(encoding="utf-8")
+    before, folded = readme.split("<details>")
+    folded, after = folded.split("</details>")
+    # two of the four are missed: the memory, and the labels
+    assert "<summary><b>A whole CT with random weights</b> (aims: 2 met, 2 missed)</summary>\n\n" in folded
+    assert "`umamba_bot` small" in folded
+    assert "**A whole CT with trained networks** (aims: 2 met, 2 missed)" in before
+    assert "`demo-phantom` float32" in before
+    assert "**Starting** (aims: 1 met, 0 missed)" in after
+
+
 def test_a_readme_without_a_place_is_a_sentence(places: dict[str, Path]):
     kept(places["figures"], "start", START)
     places["readme"].write_text("# Title\n<!-- benchmarks: begin -->\n", encoding="utf-8")
