@@ -186,6 +186,16 @@ def test_devices_are_named_once_advanced_is_opened(person: Person) -> None:
     assert person.widget.logic.settings().device == "cpu"
 
 
+def test_a_card_that_cannot_be_used_is_told_of_at_the_devices(person: Person) -> None:
+    tip = person.ui.deviceSelector.toolTip
+    found = {"devices": [{"name": "cpu", "title": "A processor"}], "refused": ["The card GTX 1080 is not used."]}
+    person.widget.panel._advanced.show_devices(found)
+    assert person.ui.deviceSelector.toolTip == f"{tip}\nThe card GTX 1080 is not used."
+    assert all("GTX" not in person.ui.deviceSelector.itemText(n) for n in range(person.ui.deviceSelector.count))
+    person.widget.panel._advanced.show_devices({**found, "refused": []})
+    assert person.ui.deviceSelector.toolTip == tip
+
+
 def test_the_output_does_not_go_on_to_another_volume(person: Person) -> None:
     first, second = person.add_phantom(name="First"), person.add_phantom(name="Second")
     person.choose_volume(first)

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 
+from mambaseg.cards import TorchCards
 from mambaseg_train.errors import PlanError, RunError
 from mambaseg_train.nnunet import Folders
 from mambaseg_train.planning.api import plan
 from mambaseg_train.planning.sizes import Sizes
 from mambaseg_train.run.progress import EpochReport
-from mambaseg_train.run.train import Job, Trained, train
+from mambaseg_train.run.train import Job, Trained, choose_device, train
 from mambaseg_train.run.trainers import load_trainer
 
 PLANS = "mambaseg_residual_unet"
@@ -349,3 +350,15 @@ def test_what_is_not_there_is_said(folders: Folders):
             train(job(device="cuda"), folders, **quiet)
         with pytest.raises(RunError, match="2 GPUs were asked for"):
             train(job(gpus=2), folders, **quiet)
+
+
+def test_a_card_that_torch_holds_no_code_for_is_not_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"count": 2, "name": "GTX 1080", "capability": (6, 1), "architectures": ("sm_75", "compute_120")}
+    for name, value in told.items():
+        monkeypatch.setattr(TorchCards, name, lambda _self, _index=0, value=value: value)
+    said: list[str] = []
+    assert choose_device("auto", 1, said.append) in ("mps", "cpu")
+    assert [note.split(",")[0] for note in said] == ["The card GTX 1080 (cuda:0", "The card GTX 1080 (cuda:1"]
+    with pytest.raises(RunError, match=r"no device 'cuda' here.* holds no code for it"):
+        choose_device("cuda", 1, said.append)
+    assert len(said) == 2

@@ -6,37 +6,61 @@ import platform
 
 import torch
 
+from mambaseg.cards import Cards, TorchCards, refused_cards
 from mambaseg.errors import ResourceError
 
+_CARDS = TorchCards()
 
-def available_devices() -> tuple[str, ...]:
-    """Devices that torch finds here, fastest first."""
-    found: list[str] = (
-        [f"cuda:{index}" for index in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
-    )
+
+def refused_devices(cards: Cards = _CARDS) -> dict[str, str]:
+    """Devices that are here but cannot be used by this torch, and a sentence for each that says why and what to do."""
+    return refused_cards(cards)
+
+
+def available_devices(cards: Cards = _CARDS) -> tuple[str, ...]:
+    """Devices that torch finds here and can compute on, fastest first."""
+    refused = refused_devices(cards)
+    found = [name for index in range(cards.count()) if (name := f"cuda:{index}") not in refused]
     if torch.backends.mps.is_available():
         found.append("mps")
     return (*found, "cpu")
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, cards: Cards = _CARDS) -> torch.device:
     """The device of that name, or the fastest for ``auto``.
+
+    Parameters
+    ----------
+    name
+        As torch writes it, or ``auto``.
+    cards
+        What torch tells of graphics cards.
 
     Raises
     ------
     ResourceError
-        If the device is not here; nothing else is used in its place unasked.
+        If the device is not here, or this torch has no code for it; nothing else is used in its place unasked.
     """
-    found = available_devices()
+    if name == "cpu":
+        return torch.device(name)  # without a look at cards, which takes time where there is one
+    found = available_devices(cards)
     if name == "auto":
         return torch.device(found[0])
     wanted = "cuda:0" if name == "cuda" else name
     if wanted not in found:
+        why = refused_devices(cards).get(wanted)
         raise ResourceError(
-            f"This computer has no device '{name}' that PyTorch {torch.__version__} can use; "
+            f"{why} Until then choose one of {', '.join(found)}, or 'auto'."
+            if why
+            else f"This computer has no device '{name}' that PyTorch {torch.__version__} can use; "
             f"it has {', '.join(found)}. Choose one of these, or 'auto'."
         )
     return torch.device(wanted)
+
+
+def device_notes(name: str, cards: Cards = _CARDS) -> list[str]:
+    """What a person should know of the choice for ``auto``: cards that were passed over, and why."""
+    return list(refused_devices(cards).values()) if name == "auto" else []
 
 
 def device_title(device: torch.device) -> str:

@@ -147,7 +147,7 @@ def _computer(memory: MemoryProbe) -> Iterator[Finding]:
 def _devices(memory: MemoryProbe) -> Iterator[Finding]:
     import torch
 
-    from mambaseg.devices import available_devices, device_title
+    from mambaseg.devices import available_devices, device_title, refused_devices
 
     built = torch.version.cuda or getattr(torch.version, "hip", None)
     yield Finding(
@@ -160,6 +160,8 @@ def _devices(memory: MemoryProbe) -> Iterator[Finding]:
             total = torch.cuda.get_device_properties(name).total_memory
             value += f", {_size(free)} free of {_size(total)}"
         yield Finding("Devices", name, value)
+    for name, why in refused_devices().items():
+        yield Finding("Devices", name, why)
 
 
 def _models() -> Iterator[Finding]:

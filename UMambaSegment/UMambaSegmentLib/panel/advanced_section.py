@@ -23,6 +23,7 @@ class AdvancedSection:
         self._shown: tuple[str, str, tuple[str, ...]] | None = None
         ui = context.ui
         settings = context.settings
+        self._device_tip = ui.deviceSelector.toolTip
         self._fill_devices()
         ui.warmCheckBox.checked = settings.keep_warm
         ui.interpreterPath.currentPath = settings.interpreter
@@ -51,9 +52,10 @@ class AdvancedSection:
         selector.setCurrentIndex([name for name, _title in known].index(chosen))
         self._filling = False
 
-    def show_devices(self, found: Sequence[Mapping[str, Any]]) -> None:
-        """Name the devices that the engine found."""
-        self._devices = tuple((str(one["name"]), f"{one['name']}: {one['title']}") for one in found)
+    def show_devices(self, found: Mapping[str, Any]) -> None:
+        """Name the devices that the engine found; the tip says which are here and cannot be used."""
+        self._devices = tuple((str(one["name"]), f"{one['name']}: {one['title']}") for one in found["devices"])
+        self._context.ui.deviceSelector.toolTip = "\n".join([self._device_tip, *map(str, found["refused"])])
         self._fill_devices()
 
     def _on_no_devices(self, error: EngineError) -> None:

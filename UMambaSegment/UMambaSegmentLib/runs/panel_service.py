@@ -116,9 +116,13 @@ class PanelService:
         """
         return ask_forecast(shared_session(), nodes, region, model, options, done, failed)
 
-    def find_devices(self, done: Callable[[Sequence[Answer]], None], failed: OnError) -> Job:
-        """Ask which devices there are: ``done`` gets name, title and memory of each, the fastest first."""
-        return ask_engine(shared_session(), "devices", {}, lambda answer: done(answer["devices"]), failed)
+    def find_devices(self, done: Callable[[Answer], None], failed: OnError) -> Job:
+        """Ask which devices there are.
+
+        ``done`` gets ``devices``, name, title and memory of each, the fastest first, and ``refused``, a sentence on
+        each that is here and cannot be used.
+        """
+        return ask_engine(shared_session(), "devices", {}, done, failed)
 
     def diagnose(self, done: Callable[[str], None], failed: OnError) -> Job:
         """Ask for one text on versions, devices, memory, disk and the scan."""

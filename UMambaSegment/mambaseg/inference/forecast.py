@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from mambaseg.devices import choose_device, choose_precision, device_title
+from mambaseg.devices import choose_device, choose_precision, device_notes, device_title
 from mambaseg.inference.activations import describe_network
 from mambaseg.inference.cost import network_cost
 from mambaseg.inference.export import deciding_threads
@@ -170,4 +170,5 @@ def make_forecast(
     retreat = [f"If memory is short: {text}" for text in steps[1:]] or [
         "If memory is short, the run stops and says so."
     ]
-    return Forecast(str(device), title, host, on_device, free, device_free, seconds, passes, fits, (steps[0], *retreat))
+    told = (steps[0], *device_notes(options.device), *retreat)
+    return Forecast(str(device), title, host, on_device, free, device_free, seconds, passes, fits, told)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mambaseg import scan
-from mambaseg.devices import choose_device, choose_precision, device_title
+from mambaseg.devices import choose_device, choose_precision, device_notes, device_title
 from mambaseg.errors import OptionError, ResourceError
 from mambaseg.geometry import Geometry
 from mambaseg.inference.export import Decision, decide, open_decision
@@ -200,7 +200,7 @@ class Run:
         self._worked = 0.0  # seconds in the stages; what lies between them is no work on this case
         self._title = ""
         self.built = 0
-        self.notes: list[str] = []
+        self.notes = device_notes(options.device)
         if options.mirror and set(self.mirror_axes) != set(self.spec.mirror_axes):
             self.notes.append("Mirroring from left to right is off, because the model has left and right structures.")
         elif options.mirror and not self.mirror_axes:

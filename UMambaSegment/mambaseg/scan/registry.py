@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mambaseg.devices import available_devices
 from mambaseg.scan.autograd import scan_torch
 from mambaseg.scan.checks import (
     HALF_TOLERANCE,
@@ -206,9 +207,9 @@ def available_backends(device: str | None = None) -> tuple[str, ...]:
     Parameters
     ----------
     device
-        The device; None means the best kind that torch finds (``cuda``, else ``cpu``).
+        The device; None means the first card that torch can compute on, else ``cpu``.
     """
-    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    place = device or next(name for name in available_devices() if name != "mps")
     return tuple(check.name for check in check_all(place) if check.usable)
 
 

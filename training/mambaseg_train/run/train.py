@@ -137,7 +137,7 @@ def train(
             f"The data of {name} are not preprocessed for '{wanted}', or were from other images, labels or plans than "
             "there are now. Run `mambaseg-train preprocess` first."
         )
-    device = _device(job.device, job.gpus)
+    device = choose_device(job.device, job.gpus, say)
     folder = folders.results / name / f"{trainer}__{job.plans_name}__{wanted}"
     fold = folder / f"fold_{job.fold}"
     with _environment(to_environment(job.overrides), workers):
@@ -189,17 +189,28 @@ def _choose(plans: dict[str, Any], wanted: str | None) -> str:
     raise PlanError(f"The plans have several configurations: {', '.join(known)}. Choose one.")
 
 
-def _device(wanted: str, gpus: int) -> str:
-    import torch
+def choose_device(wanted: str, gpus: int, say: Say) -> str:
+    """Kind of device to train on, as nnU-Net names it; cards that ``auto`` passes over are told of.
 
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    Raises
+    ------
+    RunError
+        If the device is not there or cannot be used, or there are fewer cards than asked for.
+    """
+    from mambaseg.devices import available_devices, device_notes, refused_devices
+
+    found = available_devices()
+    there = {"cuda": "cuda:0" in found, "mps": "mps" in found, "cpu": True}  # nnU-Net takes the first card
+    for note in device_notes(wanted):
+        say(note)
     if wanted == "auto":
         wanted = next(name for name, usable in there.items() if usable)
     if not there.get(wanted, False):
         have = ", ".join(name for name, usable in there.items() if usable)
-        raise RunError(f"There is no device '{wanted}' here. This computer has: {have}.")
-    if gpus > 1 and (wanted != "cuda" or torch.cuda.device_count() < gpus):
-        count = torch.cuda.device_count() if there["cuda"] else 0
+        why = [f"There is no device '{wanted}' here. This computer has: {have}."]
+        raise RunError(" ".join(why + [*refused_devices().values()] * (wanted == "cuda")))
+    count = sum(name.startswith("cuda:") for name in found)
+    if gpus > 1 and (wanted != "cuda" or count < gpus):
         raise RunError(f"{gpus} GPUs were asked for on '{wanted}', but {count} are there. Ask for fewer.")
     return wanted
 
