@@ -20,7 +20,6 @@ from mambaseg.batch import BatchProgress, BatchSummary, CaseOutcome, Machine, Pa
 from mambaseg.batch.line import ONE_AT_A_TIME
 from mambaseg.batch.outcomes import outcome_from_json, outcome_to_json
 from mambaseg.cli.progress import Bar
-from mambaseg.errors import DeviceLostError
 from mambaseg.inference import pipeline
 from mambaseg.inference.kept import SHARE, NetworkCache
 from mambaseg.inference.progress import Progress
@@ -182,35 +181,6 @@ def test_a_case_that_is_too_large_alone_fails_with_a_sentence(tmp_path: Path, mo
     summary = segment_batch(cohort, tmp_path / "out", Model(model.spec, _NoWeights(model)), CPU)
     assert summary.count("failed") == len(SHAPES)
     assert all("too little memory" in outcome.message for outcome in summary.cases)
-
-
-class _FaultyWeights(_ShortWeights):
-    """Computing with them ends in a fault the first time."""
-
-    def state_dict(self, fold: str) -> dict[str, torch.Tensor]:
-        self.asked += 1
-        if self.asked == 1:
-            raise RuntimeError("CUDA error: an illegal memory access was encountered")
-        return self._model.state_dict(fold)
-
-
-@pytest.mark.parametrize("overlap", [True, False])
-def test_a_batch_whose_device_is_lost_ends_and_goes_on_when_it_is_run_again(
-    tmp_path: Path, model: Model, cohort: Path, *, overlap: bool
-):
-    lost = Machine(fault=lambda device: f"CUDA error: unspecified launch failure on {device}")
-    faulty = Model(model.spec, _FaultyWeights(model))
-    with pytest.raises(DeviceLostError, match=r"nothing more .* since 'c0' ran on it \(CUDA error: unspec.* on cpu\)"):
-        segment_batch(cohort, tmp_path / "out", faulty, CPU, machine=lost, overlap=overlap)
-    assert not list((tmp_path / "out").glob("c*"))
-    assert segment_batch(cohort, tmp_path / "out", faulty, CPU, machine=lost, overlap=overlap).ok
-
-
-def test_a_fault_that_leaves_the_device_as_it_was_fails_its_case_alone(tmp_path: Path, model: Model, cohort: Path):
-    faulty = Model(model.spec, _FaultyWeights(model))
-    summary = segment_batch(cohort, tmp_path / "out", faulty, CPU)
-    assert [outcome.status for outcome in summary.cases] == ["failed"] + ["done"] * (len(SHAPES) - 1)
-    assert "RuntimeError: CUDA error: an illegal memory access" in summary.cases[0].message
 
 
 def test_events_come_from_the_calling_thread_case_by_case(tmp_path: Path, model: Model, cohort: Path):

@@ -20,7 +20,7 @@ from mambaseg.batch import BatchProgress, BatchSummary, Machine
 from mambaseg.batch.messages import decode, encode
 from mambaseg.batch.processes import start_process
 from mambaseg.doctor import trial_model
-from mambaseg.errors import Cancelled, DeviceLostError, ModelError, OptionError
+from mambaseg.errors import Cancelled, ModelError, OptionError
 
 ENGINE = Path(__file__).resolve().parents[2] / "UMambaSegment"
 TWO = ("cpu", "cpu")
@@ -34,20 +34,6 @@ def look(event, arguments):
         os.kill(os.getpid(), signal.SIGKILL)
 sys.addaudithook(look)
 sys.path[0] = os.environ.pop("MAMBASEG_ENGINE")
-from mambaseg.batch.child import main
-main()
-"""
-
-
-_LOST = """
-import os, sys
-sys.path[0] = os.environ.pop("MAMBASEG_ENGINE")
-from mambaseg.batch import work
-work.make_kit.__kwdefaults__["fault"] = lambda device: "CUDA error: unspecified launch failure"
-def look(event, arguments):
-    if event == "open" and "deadly" in str(arguments[0]):
-        raise RuntimeError("CUDA error: unspecified launch failure")
-sys.addaudithook(look)
 from mambaseg.batch.child import main
 main()
 """
@@ -144,20 +130,6 @@ def test_a_process_that_is_killed_fails_its_case_and_no_other(tmp_path: Path, pa
     assert message.endswith("Segment this case alone to see more.")
     assert any(process.returncode == -9 for process in started.processes)
     assert not list((tmp_path / "out").glob(".*"))
-
-
-def test_a_process_whose_device_is_lost_makes_way_for_another(tmp_path: Path, package: Path):
-    _cohort(tmp_path / "in", "c0.nrrd", "c1_deadly.nrrd", "c2.nrrd", "c3.nrrd")
-    started = _Started(_LOST)
-    summary = segment_batch(
-        tmp_path / "in", tmp_path / "out", str(package), CPU, devices=TWO, machine=Machine(start=started)
-    )
-    started.assert_all_ended()
-    assert _states(summary) == {"c0": "done", "c1_deadly": "failed", "c2": "done", "c3": "done"}
-    assert "while it segmented this case (its device could compute nothing more)" in summary.cases[1].message
-    lost = [process.returncode for process in started.processes].count(DeviceLostError.exit_code)
-    assert 1 <= lost <= 2  # the second time by itself, if it was not so the first time
-    assert len(started.processes) > len(TWO)
 
 
 def test_where_every_process_dies_each_case_is_told_why(tmp_path: Path, package: Path):

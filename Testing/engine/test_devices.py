@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
-import torch
 
 import mambaseg
 from engine.inference_cases import make_model, make_spec, make_volume, smooth_image
 from mambaseg import scan
 from mambaseg.cards import TorchCards, refused_cards, runs_on
-from mambaseg.devices import available_devices, choose_device, device_fault, device_notes, refused_devices
+from mambaseg.devices import available_devices, choose_device, device_notes, refused_devices
 from mambaseg.doctor import diagnose
 from mambaseg.errors import ResourceError
 
@@ -124,21 +123,6 @@ def test_the_cpu_is_taken_without_a_look_at_cards():
         name = capability = architectures = count
 
     assert choose_device("cpu", Nobody()).type == "cpu"  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("name", ["cpu", "cuda:0"])
-def test_a_device_that_computes_has_no_fault(name: str):
-    if name != "cpu" and not torch.cuda.is_available():
-        pytest.skip("there is no CUDA card here to ask")
-    assert device_fault(torch.device(name)) == ""
-
-
-def test_a_card_that_refuses_says_why_in_a_line(monkeypatch: pytest.MonkeyPatch):
-    def refuse(_device: torch.device) -> None:
-        raise RuntimeError("CUDA error: unspecified launch failure\nCUDA kernel errors might be reported later.")
-
-    monkeypatch.setattr(torch.cuda, "synchronize", refuse)
-    assert device_fault(torch.device("cuda:0")) == "CUDA error: unspecified launch failure"
 
 
 @pytest.fixture

@@ -81,18 +81,3 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype | None:
     if name == "auto":
         return torch.float16 if device.type == "cuda" else None
     return {"float32": None, "float16": torch.float16, "bfloat16": torch.bfloat16}[name]
-
-
-def device_fault(device: torch.device) -> str:
-    """What a card says that a fault has put out of use for this process; empty where it still computes.
-
-    After some errors (an address that is not there, a card that fell off its bus) CUDA refuses everything else that the
-    process asks of any card, until it ends.
-    """
-    if device.type != "cuda":
-        return ""
-    try:
-        torch.cuda.synchronize(device)
-    except RuntimeError as error:
-        return str(error).splitlines()[0]
-    return ""

@@ -47,10 +47,6 @@ class NotFiniteError(ResourceError):
     """The network gave infinities, or what is no number, as happens in half precision."""
 
 
-class DeviceLostError(ResourceError):
-    """A fault has put the device out of use for this process, so nothing more can be computed in it."""
-
-
 class DownloadError(MambasegError):
     """A file could not be fetched whole, or is not the file that was promised."""
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from mambaseg.environment import set_defaults
-from mambaseg.errors import Cancelled, DeviceLostError, MambasegError, ModelError
+from mambaseg.errors import Cancelled, MambasegError, ModelError
 from mambaseg.worker.channel import take_pipes
 
 if TYPE_CHECKING:
@@ -147,8 +147,6 @@ def serve(pipes: Pipes) -> None:
     ------
     MambasegError
         If none can run.
-    DeviceLostError
-        If none can run in this process any more.
     """
     setup = pipes.take(lambda: False)
     from mambaseg.batch.books import Books
@@ -181,10 +179,6 @@ def main() -> NoReturn:
         serve(pipes)
     except Cancelled:
         pass  # the batch knows: it closed the pipe
-    except DeviceLostError as error:
-        sys.stderr.write(f"{error}\n")
-        sys.stderr.flush()
-        os._exit(DeviceLostError.exit_code)  # the batch starts another process, for which the device may be as new
     except MambasegError as error:
         pipes.send({"say": "refused", "kind": type(error).__name__, "message": str(error)})
     sys.stderr.flush()

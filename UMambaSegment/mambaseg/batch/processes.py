@@ -310,8 +310,6 @@ def _close(process: subprocess.Popen[bytes]) -> None:
 
 def _how(code: int) -> str:
     """How a process ended."""
-    if code == errors.DeviceLostError.exit_code:
-        return "its device could compute nothing more"
     if code >= 0:
         return f"exit code {code}"
     try:

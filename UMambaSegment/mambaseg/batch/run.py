@@ -17,8 +17,6 @@ from mambaseg.memory import MemoryProbe, SystemMemory
 from mambaseg.options import Options
 
 if TYPE_CHECKING:
-    import torch
-
     from mambaseg.batch.processes import ProcessStarter
     from mambaseg.inference.kept import NetworkCache
     from mambaseg.inference.progress import Cancel, Clock, Progress
@@ -37,14 +35,11 @@ class Machine:
         Seconds, growing.
     start
         Starts the process of a device; with this Python if None.
-    fault
-        Tells what a device says that a fault has put out of use for this process; asks the device if None.
     """
 
     memory: MemoryProbe = field(default_factory=SystemMemory)
     clock: Clock = time.monotonic
     start: ProcessStarter | None = None
-    fault: Callable[[torch.device], str] | None = None
 
 
 def segment_batch(
@@ -104,7 +99,7 @@ def segment_batch(
     InputError
         If there are no images.
     OptionError, ModelError, ResourceError
-        If no case could run, or a fault put the one device out of use; several devices' processes are started anew.
+        If no case could run.
     OutputError
         If the folder or the table cannot be written.
     Cancelled
@@ -171,13 +166,11 @@ class _Batch:
         """Run all cases in this process."""
         from mambaseg.batch.line import Line
         from mambaseg.batch.work import CaseWork, Stop, make_kit, side_threads
-        from mambaseg.devices import device_fault
 
         options, machine = self._options[0], self._machine
         kit = make_kit(
-            self._model, options, self._books, machine.memory, networks, cancel,
-            resume=resume, clock=machine.clock, fault=machine.fault or device_fault,
-        )  # fmt: skip
+            self._model, options, self._books, machine.memory, networks, cancel, resume=resume, clock=machine.clock
+        )
         works = (CaseWork(index, case, kit) for index, case in enumerate(self._cases))
         line = Line(
             lambda _stopping: next(works, None), self, Stop(cancel), overlap=overlap, threads=side_threads(options)

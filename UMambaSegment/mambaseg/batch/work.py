@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from mambaseg.batch.outcomes import CaseOutcome
 from mambaseg.batch.room import Need, NoRoom, Room
-from mambaseg.devices import choose_device, device_fault
-from mambaseg.errors import Cancelled, DeviceLostError, MambasegError
+from mambaseg.devices import choose_device
+from mambaseg.errors import Cancelled, MambasegError
 from mambaseg.inference.kept import SHARE, NetworkCache
 from mambaseg.inference.pipeline import Inferred, Prepared, Run, shortage_told
 from mambaseg.inference.progress import Cancel, Clock, Progress, Reporter
@@ -19,8 +19,6 @@ from mambaseg.inference.strategy import is_out_of_memory
 Made = TypeVar("Made")
 
 if TYPE_CHECKING:
-    import torch
-
     from mambaseg.batch.books import Books
     from mambaseg.cases import Case
     from mambaseg.inference.preprocess import Frame
@@ -95,8 +93,6 @@ class Kit:
         Whether what an earlier run finished is left out.
     clock
         Seconds, growing.
-    fault
-        What the device says that a fault has put out of use for this process; empty where it still computes.
     """
 
     model: Model
@@ -107,7 +103,6 @@ class Kit:
     cancel: Cancel | Callable[[], bool] | None = None
     resume: bool = True
     clock: Clock = time.monotonic
-    fault: Callable[[], str] = str
 
 
 def make_kit(
@@ -120,13 +115,12 @@ def make_kit(
     *,
     resume: bool = True,
     clock: Clock = time.monotonic,
-    fault: Callable[[torch.device], str] = device_fault,
 ) -> Kit:
     """Put together what all cases share; networks are kept for this batch if there is no cache for longer."""
-    device = choose_device(options.device)
-    room = Room(model, options, device, memory)
-    kept = NetworkCache(SHARE) if networks is None else networks
-    return Kit(model, options, books, kept, room, cancel, resume, clock, lambda: fault(device))
+    room = Room(model, options, choose_device(options.device), memory)
+    return Kit(
+        model, options, books, NetworkCache(SHARE) if networks is None else networks, room, cancel, resume, clock
+    )
 
 
 def side_threads(options: Options) -> int | None:
@@ -136,8 +130,6 @@ def side_threads(options: Options) -> int | None:
 
 class CaseWork:
     """One case: `read`, `network` and `write` follow each other, until one of them sets ``outcome``.
-
-    Each raises `DeviceLostError` where no other case can run in this process.
 
     Parameters
     ----------
@@ -221,13 +213,8 @@ class CaseWork:
             self._fail(" ".join(str(error).split()))
         except MemoryError:
             self._fail("There is too little memory for this case. Choose a region, or use a larger computer.")
-        except Exception as error:  # a worker's loop: the fault is reported, and the next case runs if it can
+        except Exception as error:  # noqa: BLE001  (a worker's loop: the fault is reported and the next case runs)
             why = " ".join(str(error).split())
-            if lost := self._kit.fault():
-                raise DeviceLostError(
-                    f"The device computes nothing more in this process since '{self.case.name}' ran on it ({lost}). "
-                    "What is finished stays; run the batch again to go on, and segment that case alone to see more."
-                ) from error
             self._fail(
                 f"This is a fault in mambaseg ({type(error).__name__}: {why}). Segment this case alone to see more."
             )

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 
-from mambaseg.errors import Cancelled, DeviceLostError, NotFiniteError, ResourceError
+from mambaseg.errors import Cancelled, NotFiniteError, ResourceError
 from mambaseg.worker.faults import told
 from mambaseg.worker.jobs import Job, JobQueue
 from mambaseg.worker.messages import CancelledEvent, ErrorEvent, ResultEvent
 from mambaseg.worker.tasks import Tasks
 
 _log = logging.getLogger(__name__)
-_DROPS = (ResourceError.__name__, NotFiniteError.__name__, DeviceLostError.__name__)
+_DROPS = (ResourceError.__name__, NotFiniteError.__name__)
 
 
 class Session:
