@@ -209,7 +209,7 @@ def choose_device(wanted: str, gpus: int, say: Say) -> str:
         have = ", ".join(name for name, usable in there.items() if usable)
         why = [f"There is no device '{wanted}' here. This computer has: {have}."]
         raise RunError(" ".join(why + [*refused_devices().values()] * (wanted == "cuda")))
-    count = sum(name.startswith("cuda:") for name in found)
+    count = next(index for index in range(len(found) + 1) if f"cuda:{index}" not in found)  # it takes the first ones
     if gpus > 1 and (wanted != "cuda" or count < gpus):
         raise RunError(f"{gpus} GPUs were asked for on '{wanted}', but {count} are there. Ask for fewer.")
     return wanted
