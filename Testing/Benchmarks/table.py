@@ -74,9 +74,9 @@ def _untrained(value: Entry) -> bool:
     return value["benchmark"] == "whole" and any(entry.get("size") for entry in value["figures"])
 
 
-def _lines(rows: list[Row], letter: str = "") -> list[str]:
+def _line(row: Row, letter: str = "") -> str:
     sign = f" ({letter})" if letter else ""
-    return [f"| {row.ratio} | {row.what}{sign} | {row.aim} | {row.ours} | {row.peer} |" for row in rows]
+    return f"| {row.ratio} | {row.what}{sign} | {row.aim} | {row.ours} | {row.peer} |"
 
 
 def _table(lines: list[str]) -> list[str]:
@@ -105,7 +105,7 @@ def readme_block(kept: dict[str, Entry]) -> str:
     parts = [BEGIN, "", *text, "", "<br>\n".join(where), ""]
     for title, rows in groups.items():
         about = [*_ABOUT[title], ""] if title in _ABOUT else []
-        lines = _table([line for row, letter in rows for line in _lines([row], letter)])
+        lines = _table([_line(row, letter) for row, letter in rows])
         aims = _aims([row.aim for row, _ in rows])
         if title in _FOLDED:
             parts += ["<details>", f"<summary><b>{title}</b>{aims}</summary>", "", *about, *lines, "", "</details>", ""]
@@ -153,7 +153,7 @@ def figures_page(kept: dict[str, Entry], folder: Path) -> str:
         parts += [f"{machine_sentence(value['machine'])}, on {value['date']}.", ""]
         if (folder / f"{name}.png").exists():
             parts += [f"![The figures of {name} as a plot](figures/{name}.png)", ""]
-        parts += _table(_lines(ROWS[value["benchmark"]](value["figures"])))
+        parts += _table([_line(row) for row in ROWS[value["benchmark"]](value["figures"])])
     return "\n".join(parts) + "\n"
 
 

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
+import torch
 
 import mambaseg
 from engine.inference_cases import make_model, make_spec, make_volume, smooth_image
 from mambaseg import scan
 from mambaseg.cards import TorchCards, refused_cards, runs_on
-from mambaseg.devices import available_devices, choose_device, device_notes, refused_devices
+from mambaseg.devices import available_devices, choose_device, device_notes
 from mambaseg.doctor import diagnose
 from mambaseg.errors import ResourceError
 
@@ -74,6 +75,9 @@ def test_the_rules_of_compiled_and_of_intermediate_code():
     assert not runs_on("sm_100f", (12, 0)), "for its family alone"
     assert not runs_on("sm_87", (8, 9)), "a board's code runs on the board alone"
     assert runs_on("sm_87", (8, 7))
+    assert not runs_on("sm_86", (8, 7)), "nor does another card's on the board"
+    assert runs_on("compute_80", (8, 7))
+    assert runs_on("sm_101", (11, 0)), "the same board by its later name"
     assert runs_on("gfx1030", (10, 3)), "what is not read is not judged"
 
 
@@ -85,9 +89,9 @@ def test_a_card_without_code_is_passed_over_and_told_of():
     (note,) = device_notes("auto", shelf)
     assert note.startswith("The card GTX 1080 (cuda:0, compute capability 6.1) is not used, because PyTorch ")
     assert "holds no code for it (sm_75, sm_80" in note
-    assert "Install a build of PyTorch for an older CUDA (such as 12.6)." in note
+    assert "Install a build of PyTorch for an older CUDA (12.6)." in note
     assert device_notes("cuda:1", shelf) == [], "nothing was passed over"
-    assert refused_devices(shelf) == {"cuda:0": note}
+    assert refused_cards(shelf) == {"cuda:0": note}
 
 
 def test_a_card_that_is_newer_than_torch_wants_a_newer_one():
@@ -95,6 +99,21 @@ def test_a_card_that_is_newer_than_torch_wants_a_newer_one():
     (note,) = device_notes("auto", shelf)
     assert "Install a newer PyTorch." in note
     assert "cuda:0" not in available_devices(shelf)
+
+
+@pytest.mark.parametrize(
+    ("card", "built", "said"),
+    [
+        ((3, 5), CUDA_12_6, "It is too old for any current build."),
+        ((8, 0), ("sm_90",), "Install a build of PyTorch that has it."),
+        ((11, 0), ("sm_90", "sm_100", "sm_120"), "Install a build of PyTorch that has it."),
+    ],
+)
+def test_no_build_is_named_that_has_no_code_for_the_card_either(
+    card: tuple[int, int], built: tuple[str, ...], said: str
+):
+    (note,) = device_notes("auto", Shelf((("A card", card),), built))
+    assert said in note
 
 
 @pytest.mark.parametrize("name", ["cuda", "cuda:0"])
@@ -154,8 +173,9 @@ def test_the_diagnosis_names_such_a_card(old_card: str):
     assert found.ok, "a computer that runs on its CPU is no broken one"
 
 
-def test_the_scan_takes_no_such_card_by_itself(old_card: str):
+def test_the_scan_takes_no_such_card_by_itself(old_card: str, monkeypatch: pytest.MonkeyPatch):
     assert old_card
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # as torch has it with such a card
     assert scan.available_backends() == scan.available_backends("cpu")
 
 

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from worker_helpers import ENGINE
 
-from mambaseg.errors import Cancelled, InputError, OptionError, OutputError
+from mambaseg.errors import Cancelled, InputError, OptionError, OutputError, ResourceError
 from mambaseg.geometry import Geometry
 from mambaseg.models.catalogue import Catalogue, Entry
 from mambaseg.models.spec import Code, Label, Terminology
@@ -53,7 +53,9 @@ from mambaseg.worker.protocol import (
     save_result,
     save_volume,
 )
+from mambaseg.worker.session import Session
 from mambaseg.worker.tasks import Tasks
+from mambaseg.worker.warm import WarmModels
 
 LIGHT = """
 import sys
@@ -251,3 +253,24 @@ def test_a_download_tells_its_bytes_and_installs(tmp_path: Path):
     stopped.cancelled.set()
     with pytest.raises(Cancelled):
         tasks.do(stopped)
+
+
+class _DeadCard(WarmModels):
+    """What was kept lies on a card that computes nothing any more."""
+
+    def drop(self) -> None:
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+
+class _Failing(Tasks):
+    def do(self, job: Job) -> dict[str, object]:
+        raise ResourceError(f"Request {job.request.id} did not fit.")
+
+
+def test_a_request_is_answered_although_what_was_kept_cannot_be_freed():
+    jobs, sent = JobQueue(), list[object]()
+    jobs.submit(Job(DevicesRequest(7), sent.append))
+    jobs.submit(Job(DevicesRequest(8), sent.append))
+    with pytest.raises(RuntimeError, match="unspecified launch failure"):  # the process ends, the next one starts anew
+        Session(jobs, _Failing(_DeadCard())).serve()
+    assert sent == [ErrorEvent(7, "ResourceError", "Request 7 did not fit.")]

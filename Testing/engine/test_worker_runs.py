@@ -16,7 +16,7 @@ from cli_helpers import make_image, make_package
 from worker_helpers import Worker, worker
 
 from mambaseg import Options, load_model, make_phantom, segment
-from mambaseg.devices import refused_devices
+from mambaseg.cards import refused_cards
 from mambaseg.geometry import Geometry
 from mambaseg.models import open_package
 from mambaseg.volume import Volume
@@ -303,7 +303,7 @@ def test_models_come_and_go(warm: Worker, tiny: Path, tmp_path: Path):
 def test_devices_the_trial_and_the_diagnosis(warm: Worker):
     answer = done(warm.ask(DevicesRequest(next(numbers))))
     devices = answer["devices"]
-    assert answer["refused"] == list(refused_devices().values())
+    assert answer["refused"] == list(refused_cards().values())
     assert devices[-1]["name"] == "cpu"
     assert 0 < devices[-1]["free_bytes"] <= devices[-1]["total_bytes"]
     assert devices[-1]["title"]

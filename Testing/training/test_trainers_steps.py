@@ -362,3 +362,24 @@ def test_a_card_that_torch_holds_no_code_for_is_not_trained_on(monkeypatch: pyte
     with pytest.raises(RunError, match=r"no device 'cuda' here.* holds no code for it"):
         choose_device("cuda", 1, said.append)
     assert len(said) == 2
+
+
+def test_cards_are_counted_from_the_first_on_as_nnunet_takes_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cards(*usable: bool) -> None:
+        told = {"count": len(usable), "name": "A card", "architectures": ("sm_80", "compute_120")}
+        for name, value in told.items():
+            monkeypatch.setattr(TorchCards, name, lambda _self, _index=0, value=value: value)
+        monkeypatch.setattr(TorchCards, "capability", lambda _self, index: (8, 0) if usable[index] else (6, 1))
+
+    cards(True, False, True)
+    assert choose_device("cuda", 1, print) == "cuda"
+    with pytest.raises(RunError, match="2 GPUs were asked for on 'cuda', but 1 are there"):
+        choose_device("cuda", 2, print)
+    cards(True, True)
+    assert choose_device("cuda", 2, print) == "cuda"
+    cards(False, True)
+    said: list[str] = []
+    assert choose_device("auto", 1, said.append) in ("mps", "cpu")
+    assert said[-1] == "Set CUDA_VISIBLE_DEVICES=1 to train on the card that can be used."
+    with pytest.raises(RunError, match="CUDA_VISIBLE_DEVICES=1"):
+        choose_device("cuda", 1, print)

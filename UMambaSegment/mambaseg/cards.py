@@ -13,13 +13,15 @@ from typing import Protocol
 
 import torch
 
-_OTHERS_CANNOT = {(5, 3), (6, 2), (7, 2), (8, 7), (10, 1)}  # built into boards (Jetson): their code runs there alone
+_BOARDS = {(5, 3), (6, 2), (7, 2), (8, 7), (10, 1)}  # built into boards (Jetson): they and others run no code in common
+_RENAMED = {(10, 1): (11, 0)}  # Thor, from CUDA 13 on
+_OLDEST, _LEFT_OUT = (5, 0), (7, 5)  # what builds for CUDA 12.6 begin with, and those for newer ones
 _ARCHITECTURE = re.compile(r"(sm|compute)_(\d+)(\d)([af]?)")
 _WHERE = "See https://pytorch.org/get-started/locally/, or in 3D Slicer the module 'PyTorch Utils'."
 
 
 class Cards(Protocol):
-    """What torch tells of the cards."""
+    """Tells what torch knows of the cards."""
 
     def count(self) -> int:
         """How many there are."""
@@ -61,8 +63,8 @@ class TorchCards:
 def runs_on(architecture: str, capability: tuple[int, int]) -> bool:
     """Whether code for an architecture runs on a card of this compute capability.
 
-    Compiled code (``sm_86``) runs on cards of the same major and no lower minor number, that with an ``a`` on that very
-    capability; intermediate code (``compute_90``) is compiled on the spot for everything from there on.
+    Compiled code (``sm_86``) runs on cards of the same major and no lower minor number, that with an ``a`` and that for
+    boards on that very capability; intermediate code (``compute_90``) is compiled on the spot for all from there on.
     (CUDA C++ Programming Guide, "Application Compatibility".) What is written in another way, as ROCm's is, is not
     judged.
     """
@@ -70,14 +72,28 @@ def runs_on(architecture: str, capability: tuple[int, int]) -> bool:
     if read is None:
         return True
     kind, made_for, alone = read[1], (int(read[2]), int(read[3])), read[4] == "a"
-    if alone or (kind == "sm" and made_for in _OTHERS_CANNOT):
-        return capability == made_for
+    if alone or (kind == "sm" and not _BOARDS.isdisjoint((made_for, capability))):
+        return capability in (made_for, _RENAMED.get(made_for))
     if kind == "compute" and not read[4]:
         return capability >= made_for
     return capability[0] == made_for[0] and capability >= made_for
 
 
-def refused_cards(cards: Cards) -> dict[str, str]:
+CARDS = TorchCards()
+
+
+def _wanted(capability: tuple[int, int], built: Sequence[tuple[int, int]]) -> str:
+    """What to do for a card that none of these builds is for."""
+    if capability < _OLDEST:
+        return "It is too old for any current build."
+    if capability > max(built):
+        return f"Install a newer PyTorch. {_WHERE}"
+    if capability < min(_LEFT_OUT, *built):
+        return f"Install a build of PyTorch for an older CUDA (12.6). {_WHERE}"
+    return f"Install a build of PyTorch that has it. {_WHERE}"
+
+
+def refused_cards(cards: Cards = CARDS) -> dict[str, str]:
     """Cards for which this torch holds no code: their names for torch, and a sentence for each.
 
     Parameters
@@ -91,11 +107,10 @@ def refused_cards(cards: Cards) -> dict[str, str]:
         capability = cards.capability(index)
         if not known or any(runs_on(architecture, capability) for architecture in known):
             continue
-        read = [(int(found[2]), int(found[3])) for name in known if (found := _ARCHITECTURE.fullmatch(name))]
-        wanted = "a newer PyTorch" if capability > max(read) else "a build of PyTorch for an older CUDA (such as 12.6)"
+        built = [(int(found[2]), int(found[3])) for name in known if (found := _ARCHITECTURE.fullmatch(name))]
         refused[f"cuda:{index}"] = (
             f"The card {cards.name(index)} (cuda:{index}, compute capability {capability[0]}.{capability[1]}) is not "
-            f"used, because PyTorch {torch.__version__} holds no code for it ({', '.join(known)}). Install {wanted}. "
-            f"{_WHERE}"
+            f"used, because PyTorch {torch.__version__} holds no code for it ({', '.join(known)}). "
+            f"{_wanted(capability, built)}"
         )
     return refused

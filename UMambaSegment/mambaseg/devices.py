@@ -6,27 +6,20 @@ import platform
 
 import torch
 
-from mambaseg.cards import Cards, TorchCards, refused_cards
+from mambaseg.cards import CARDS, Cards, refused_cards
 from mambaseg.errors import ResourceError
 
-_CARDS = TorchCards()
 
-
-def refused_devices(cards: Cards = _CARDS) -> dict[str, str]:
-    """Devices that are here but cannot be used by this torch, and a sentence for each that says why and what to do."""
-    return refused_cards(cards)
-
-
-def available_devices(cards: Cards = _CARDS) -> tuple[str, ...]:
+def available_devices(cards: Cards = CARDS) -> tuple[str, ...]:
     """Devices that torch finds here and can compute on, fastest first."""
-    refused = refused_devices(cards)
+    refused = refused_cards(cards)
     found = [name for index in range(cards.count()) if (name := f"cuda:{index}") not in refused]
     if torch.backends.mps.is_available():
         found.append("mps")
     return (*found, "cpu")
 
 
-def choose_device(name: str, cards: Cards = _CARDS) -> torch.device:
+def choose_device(name: str, cards: Cards = CARDS) -> torch.device:
     """The device of that name, or the fastest for ``auto``.
 
     Parameters
@@ -48,7 +41,7 @@ def choose_device(name: str, cards: Cards = _CARDS) -> torch.device:
         return torch.device(found[0])
     wanted = "cuda:0" if name == "cuda" else name
     if wanted not in found:
-        why = refused_devices(cards).get(wanted)
+        why = refused_cards(cards).get(wanted)
         raise ResourceError(
             f"{why} Until then choose one of {', '.join(found)}, or 'auto'."
             if why
@@ -58,9 +51,9 @@ def choose_device(name: str, cards: Cards = _CARDS) -> torch.device:
     return torch.device(wanted)
 
 
-def device_notes(name: str, cards: Cards = _CARDS) -> list[str]:
+def device_notes(name: str, cards: Cards = CARDS) -> list[str]:
     """What a person should know of the choice for ``auto``: cards that were passed over, and why."""
-    return list(refused_devices(cards).values()) if name == "auto" else []
+    return list(refused_cards(cards).values()) if name == "auto" else []
 
 
 def device_title(device: torch.device) -> str:

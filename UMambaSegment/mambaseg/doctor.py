@@ -147,7 +147,8 @@ def _computer(memory: MemoryProbe) -> Iterator[Finding]:
 def _devices(memory: MemoryProbe) -> Iterator[Finding]:
     import torch
 
-    from mambaseg.devices import available_devices, device_title, refused_devices
+    from mambaseg.cards import refused_cards
+    from mambaseg.devices import available_devices, device_title
 
     built = torch.version.cuda or getattr(torch.version, "hip", None)
     yield Finding(
@@ -160,7 +161,7 @@ def _devices(memory: MemoryProbe) -> Iterator[Finding]:
             total = torch.cuda.get_device_properties(name).total_memory
             value += f", {_size(free)} free of {_size(total)}"
         yield Finding("Devices", name, value)
-    for name, why in refused_devices().items():
+    for name, why in refused_cards().items():
         yield Finding("Devices", name, why)
 
 

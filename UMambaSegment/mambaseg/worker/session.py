@@ -40,11 +40,11 @@ class Session:
     def _one(self, job: Job) -> None:
         _log.info("Request %d: %s", job.request.id, job.request.name)
         failed = self._try(job)
-        if failed is not None and isinstance(failed, ErrorEvent):
-            if failed.traceback or failed.kind in _DROPS:
-                self._tasks.warm.drop()  # memory, or a fault that may have to do with what was kept
+        drop = False
+        if isinstance(failed, ErrorEvent):
+            drop = bool(failed.traceback) or failed.kind in _DROPS  # memory, or a fault that what was kept may have
             _log.info("Request %d failed: %s %s", job.request.id, failed.message, failed.traceback)
-        dead = _free_device()  # before the answer, which promises that the device is free
+        dead = self._free_device(drop=drop)  # before the answer, which promises that the device is free
         if failed is not None:
             job.answer(failed)
         if dead is not None:
@@ -62,13 +62,14 @@ class Session:
             return told(error, job.request.id)
         return None
 
-
-def _free_device() -> RuntimeError | None:
-    """Free what nobody needs; gives what a device says that a fault in it has put out of use."""
-    kept = sys.modules.get("mambaseg.inference.kept")
-    try:
-        if kept is not None:
-            kept.free_unused_memory()
-    except RuntimeError as error:
-        return error
-    return None
+    def _free_device(self, *, drop: bool) -> RuntimeError | None:
+        """Free what nobody needs, or all; gives what a device says that a fault in it has put out of use."""
+        kept = sys.modules.get("mambaseg.inference.kept")
+        try:
+            if drop:
+                self._tasks.warm.drop()
+            if kept is not None:
+                kept.free_unused_memory()
+        except RuntimeError as error:
+            return error
+        return None

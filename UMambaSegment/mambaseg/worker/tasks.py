@@ -200,7 +200,8 @@ def _devices(_request: ask.DevicesRequest, job: Job) -> Answer:
     job.step("load", 0, 1)
     import torch
 
-    from mambaseg.devices import available_devices, device_title, refused_devices
+    from mambaseg.cards import refused_cards
+    from mambaseg.devices import available_devices, device_title
     from mambaseg.memory import SystemMemory, host_total
 
     memory = SystemMemory()
@@ -215,8 +216,7 @@ def _devices(_request: ask.DevicesRequest, job: Job) -> Answer:
         return {"name": name, "title": device_title(torch.device(name)), "free_bytes": free, "total_bytes": total}
 
     job.step("load", 1, 1)
-    refused = list(refused_devices().values())
-    return {"devices": [one(name) for name in available_devices()], "refused": refused}
+    return {"devices": [one(name) for name in available_devices()], "refused": list(refused_cards().values())}
 
 
 def _of(installed: Installed) -> Answer:

@@ -197,18 +197,21 @@ def choose_device(wanted: str, gpus: int, say: Say) -> str:
     RunError
         If the device is not there or cannot be used, or there are fewer cards than asked for.
     """
-    from mambaseg.devices import available_devices, device_notes, refused_devices
+    from mambaseg.cards import refused_cards
+    from mambaseg.devices import available_devices, device_notes
 
     found = available_devices()
     there = {"cuda": "cuda:0" in found, "mps": "mps" in found, "cpu": True}  # nnU-Net takes the first card
-    for note in device_notes(wanted):
+    others = [] if there["cuda"] else [name.removeprefix("cuda:") for name in found if name.startswith("cuda:")]
+    others = [f"Set CUDA_VISIBLE_DEVICES={others[0]} to train on the card that can be used."] if others else []
+    for note in (*device_notes(wanted), *(others if wanted == "auto" else ())):
         say(note)
     if wanted == "auto":
         wanted = next(name for name, usable in there.items() if usable)
     if not there.get(wanted, False):
         have = ", ".join(name for name, usable in there.items() if usable)
-        why = [f"There is no device '{wanted}' here. This computer has: {have}."]
-        raise RunError(" ".join(why + [*refused_devices().values()] * (wanted == "cuda")))
+        why = [*refused_cards().values(), *others] if wanted == "cuda" else []
+        raise RunError(" ".join([f"There is no device '{wanted}' here. This computer has: {have}.", *why]))
     count = next(index for index in range(len(found) + 1) if f"cuda:{index}" not in found)  # it takes the first ones
     if gpus > 1 and (wanted != "cuda" or count < gpus):
         raise RunError(f"{gpus} GPUs were asked for on '{wanted}', but {count} are there. Ask for fewer.")
